@@ -1,0 +1,1 @@
+//! Complete programs written with `fibers`; each `.rs` beside this file is one.

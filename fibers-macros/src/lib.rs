@@ -1,0 +1,1 @@
+//! The macros of the crate `fibers`. Use them through that crate.

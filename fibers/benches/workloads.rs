@@ -1,0 +1,2 @@
+//! The workloads that the peers run as well.
+fn main() {}
