@@ -5,3 +5,4 @@
 compile_error!("fibers runs on Linux, on x86-64 and aarch64: the context switch and the poller know no other machine");
 
 mod prim;
+mod timer;
