@@ -4,5 +4,35 @@
 #[cfg(not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))))]
 compile_error!("fibers runs on Linux, on x86-64 and aarch64: the context switch and the poller know no other machine");
 
+mod channel;
+mod cond;
+mod defer;
+pub mod fiber;
+pub mod op;
 mod prim;
+mod queue;
+mod sched;
+pub mod sync;
+mod sys;
+pub mod time;
 mod timer;
+
+pub use channel::{
+    IntoIter, Iter, Receiver, RecvError, RecvOp, RecvTimeoutError, SendError, SendOp, SendSlotOp, SendTimeoutError, Sender,
+    TryIter, TryRecvError, TrySendError, channel, unbounded,
+};
+pub use cond::Cond;
+pub use defer::{Deferred, defer};
+pub use fiber::{JoinError, JoinHandle, current, spawn, spawn_blocking, spawn_local, yield_now};
+pub use op::{Elapsed, Op};
+pub use queue::Queue;
+pub use sched::{Handle, Runtime, RuntimeBuilder, Shutdown, run};
+pub use sync::WaitGroup;
+pub use time::sleep;
+
+/// What the macros expand into; not for direct use.
+#[doc(hidden)]
+pub mod __private {
+    pub use crate::op::private::*;
+    pub use crate::op::{Op, Receive, Transmit, biased, choice, never};
+}
