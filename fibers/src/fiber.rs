@@ -202,7 +202,7 @@ unsafe impl<T: Send> Sync for JoinHandle<T> {}
 impl<T> JoinHandle<T> {
     fn new<F>(fiber: FiberRef<Job<F, T>>) -> Self
     where
-        Job<F, T>: Body,
+        Job<F, T>: Body + 'static,
     {
         let outcome = NonNull::from(&fiber.outcome);
         JoinHandle {
