@@ -53,7 +53,7 @@ use basic::Text;
 pub(crate) use branches::{Branches, Picker};
 pub(crate) use guard::{EventLeaf, event_leaf};
 
-use crate::channel::SendError;
+use crate::channel::error::SendError;
 use std::time::Duration;
 
 /// A communication that has not happened yet. Performing it commits exactly one of its branches.

@@ -2,7 +2,7 @@
 
 use super::basic::{Label, Text};
 use super::{Op, Receive, Transmit};
-use crate::channel::SendError;
+use crate::channel::error::SendError;
 
 pub use super::basic::Arm;
 
