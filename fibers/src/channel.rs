@@ -630,8 +630,8 @@ impl<T> Branches for SlotBranches<'_, T> {
         self.leaf.publish(leaf, me)
     }
 
-    fn retract(&self, leaf: usize) -> bool {
-        self.leaf.retract(leaf)
+    fn retract(&self, leaf: usize) {
+        self.leaf.retract(leaf);
     }
 
     fn abandon(&mut self, _: Option<usize>) {}

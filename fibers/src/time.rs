@@ -294,9 +294,9 @@ impl Branches for TickBranches<'_> {
         result
     }
 
-    fn retract(&self, leaf: usize) -> bool {
-        let armed = self.alarm.disarm();
-        self.leaf.retract(leaf) && armed
+    fn retract(&self, leaf: usize) {
+        self.alarm.disarm();
+        self.leaf.retract(leaf);
     }
 
     fn abandon(&mut self, _: Option<usize>) {}

@@ -91,11 +91,10 @@ impl AlarmLeaf {
         }
     }
 
-    /// Takes the alarm out of the wheel; false if it has gone off.
-    pub(crate) fn disarm(&self) -> bool {
-        match self.armed.take() {
-            Some((here, key)) => here.disarm(key),
-            None => self.deadline.get() == u64::MAX,
+    /// Takes the alarm out of the wheel, if it is there.
+    pub(crate) fn disarm(&self) {
+        if let Some((here, key)) = self.armed.take() {
+            here.disarm(key);
         }
     }
 }
@@ -146,8 +145,8 @@ impl Branches for AlarmLeaf {
         result
     }
 
-    fn retract(&self, _: usize) -> bool {
-        self.disarm()
+    fn retract(&self, _: usize) {
+        self.disarm();
     }
 
     fn abandon(&mut self, _: Option<usize>) {}
@@ -254,10 +253,10 @@ impl<B: Branches> Branches for TimeoutBranches<B> {
         }
     }
 
-    fn retract(&self, leaf: usize) -> bool {
+    fn retract(&self, leaf: usize) {
         match leaf < self.branches.leaves() {
             true => self.branches.retract(leaf),
-            false => self.alarm.retract(0),
+            false => self.alarm.disarm(),
         }
     }
 

@@ -239,15 +239,14 @@ where
         result
     }
 
-    fn retract(&self, leaf: usize) -> bool {
-        let linked = self.leaf.retract(leaf);
+    fn retract(&self, leaf: usize) {
+        self.leaf.retract(leaf);
         self.tried.set(false);
         if self.published.replace(false) {
             let _no_suspension =
                 sched::here().map(|here| here.forbid_suspend("the withdraw function of a `base` operation must not suspend"));
             (self.withdraw.borrow_mut())();
         }
-        linked
     }
 
     fn abandon(&mut self, _: Option<usize>) {

@@ -57,9 +57,7 @@ impl<T> Branches for AlwaysBranches<T> {
         self.attempt(leaf, me)
     }
 
-    fn retract(&self, _: usize) -> bool {
-        false
-    }
+    fn retract(&self, _: usize) {}
 
     fn abandon(&mut self, _: Option<usize>) {}
 
@@ -161,8 +159,8 @@ impl<B: Branches> Branches for OptionBranches<B> {
         self.some().publish(leaf, me)
     }
 
-    fn retract(&self, leaf: usize) -> bool {
-        self.some().retract(leaf)
+    fn retract(&self, leaf: usize) {
+        self.some().retract(leaf);
     }
 
     fn abandon(&mut self, winner: Option<usize>) {
@@ -379,8 +377,8 @@ impl<B: Branches + ?Sized> Branches for Box<B> {
         (**self).publish(leaf, me)
     }
 
-    fn retract(&self, leaf: usize) -> bool {
-        (**self).retract(leaf)
+    fn retract(&self, leaf: usize) {
+        (**self).retract(leaf);
     }
 
     fn abandon(&mut self, winner: Option<usize>) {

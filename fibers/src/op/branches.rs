@@ -27,8 +27,8 @@ pub trait Branches {
     /// Tries to commit one leaf and publishes it if nobody is there ([`Attempt::Wait`]).
     fn publish(&self, leaf: usize, me: &mut Me<'_>) -> Attempt;
 
-    /// Takes a published leaf back; whether it was still linked (a lone leaf that was not has been decided).
-    fn retract(&self, leaf: usize) -> bool;
+    /// Takes a leaf back, so that nobody decides it from now on. Nothing happens if it is not published, or decided already.
+    fn retract(&self, leaf: usize);
 
     /// Settles nacks and abort actions once the outcome is known; `None`: no leaf of this subtree was chosen.
     /// The subtree of the winner is settled before any loser is told, so that a panic in an abort action cannot nack the winner.

@@ -326,20 +326,18 @@ impl<P> Node<P> {
         result
     }
 
-    /// Unlinks the node if it is still linked; false if its decider has done so, or if it never was published.
-    pub(crate) fn retract<S: State>(&self, source: &Source<S>, queue: impl FnOnce(&mut S) -> &mut Queue<P>) -> bool {
+    /// Unlinks the node, unless its decider has done so or it never was published.
+    pub(crate) fn retract<S: State>(&self, source: &Source<S>, queue: impl FnOnce(&mut S) -> &mut Queue<P>) {
         if !self.published.replace(false) {
-            return false;
+            return;
         }
         let mut state = source.lock();
         let inner = self.inner.get();
         // SAFETY: links are read and changed under the lock of the node's source.
         unsafe {
-            let linked = (*inner).linked;
-            if linked {
+            if (*inner).linked {
                 queue(&mut state).unlink(inner);
             }
-            linked
         }
     }
 }

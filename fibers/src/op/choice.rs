@@ -130,7 +130,7 @@ pub trait ForcedGroup {
     #[doc(hidden)]
     fn publish(&self, leaf: usize, me: &mut Me<'_>) -> Attempt;
     #[doc(hidden)]
-    fn retract(&self, leaf: usize) -> bool;
+    fn retract(&self, leaf: usize);
     #[doc(hidden)]
     fn abandon(&mut self, winner: Option<usize>);
     #[doc(hidden)]
@@ -169,8 +169,8 @@ impl<G: ForcedGroup> Branches for ChoiceBranches<G> {
         self.group.publish(leaf, me)
     }
 
-    fn retract(&self, leaf: usize) -> bool {
-        self.group.retract(leaf)
+    fn retract(&self, leaf: usize) {
+        self.group.retract(leaf);
     }
 
     fn abandon(&mut self, winner: Option<usize>) {
@@ -271,7 +271,7 @@ macro_rules! tuples {
                 route!(leaf, $(&self.$i),+ => branch, branch.publish(leaf, me))
             }
 
-            fn retract(&self, leaf: usize) -> bool {
+            fn retract(&self, leaf: usize) {
                 route!(leaf, $(&self.$i),+ => branch, branch.retract(leaf))
             }
 
@@ -459,9 +459,9 @@ impl<C: Stored> ForcedGroup for Many<C> {
         self.branches.slice()[branch].publish(leaf, me)
     }
 
-    fn retract(&self, leaf: usize) -> bool {
+    fn retract(&self, leaf: usize) {
         let (branch, leaf) = self.find(leaf);
-        self.branches.slice()[branch].retract(leaf)
+        self.branches.slice()[branch].retract(leaf);
     }
 
     fn abandon(&mut self, winner: Option<usize>) {

@@ -77,8 +77,8 @@ impl<S: Side> Branches for Leaf<S> {
         )
     }
 
-    fn retract(&self, _: usize) -> bool {
-        self.node.retract(self.side.source(), S::queue)
+    fn retract(&self, _: usize) {
+        self.node.retract(self.side.source(), S::queue);
     }
 
     fn abandon(&mut self, _: Option<usize>) {}

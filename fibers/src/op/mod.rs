@@ -292,8 +292,8 @@ macro_rules! forward_branches {
         }
 
         #[inline]
-        fn retract(&self, leaf: usize) -> bool {
-            self.$field.retract(leaf)
+        fn retract(&self, leaf: usize) {
+            self.$field.retract(leaf);
         }
 
         #[inline]

@@ -179,12 +179,15 @@ impl<'a, B: Branches> Publication<'a, B> {
     /// Makes sure that nobody will decide this perform; where somebody has, consumes the wake that is owed.
     #[cold]
     fn settle(&mut self) {
-        let withdrawn = match self.lone {
-            true => self.upto == 0 || self.branches.retract(0),
-            false => self.cell.abort(),
-        };
+        match self.lone {
+            // Its decider unlinks a lone leaf and decides the cell under one lock hold: once retracted, it is one or the other.
+            true => self.branches.retract(0),
+            false => {
+                self.cell.abort();
+            }
+        }
         self.settled = true;
-        if let (false, Some(here)) = (withdrawn, self.here) {
+        if let (true, Some(here)) = (self.cell.decision() != Decision::Undecided, self.here) {
             let owed = self.park(here);
             debug_assert_eq!(owed, Resumed::Ready, "a decided perform is owed a wake");
         }
@@ -225,7 +228,7 @@ impl<B: Branches> Drop for Publication<'_, B> {
             // User code in a `base` operation panicked between two publications.
             self.settle();
         }
-        // A lone leaf has been unlinked by whoever decided it; only a choice has losers.
+        // A lone leaf has been unlinked by whoever decided it, or by `settle`; only a choice has losers.
         if !self.lone {
             for leaf in 0..self.upto {
                 self.branches.retract(leaf);
