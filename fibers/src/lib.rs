@@ -1,18 +1,25 @@
 //! Go-style concurrency for Rust without async colouring.
 #![deny(unsafe_code)]
 
-#[cfg(not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))))]
-compile_error!("fibers runs on Linux, on x86-64 and aarch64: the context switch and the poller know no other machine");
+#[cfg(not(all(
+    target_os = "linux",
+    any(target_arch = "x86_64", target_arch = "aarch64")
+)))]
+compile_error!(
+    "fibers runs on Linux, on x86-64 and aarch64: the context switch and the poller know no other machine"
+);
 
 mod arch;
 mod channel;
 mod cond;
 mod defer;
+mod epoll;
 pub mod fiber;
 pub mod op;
 mod prim;
 mod queue;
 mod sched;
+mod stack;
 pub mod sync;
 mod sys;
 pub mod time;
@@ -30,6 +37,11 @@ pub use queue::Queue;
 pub use sched::{Handle, Runtime, RuntimeBuilder, Shutdown, run};
 pub use sync::WaitGroup;
 pub use time::sleep;
+
+/// Makes system calls fail, for tests. Not part of the API.
+#[cfg(any(test, feature = "fault-injection"))]
+#[doc(hidden)]
+pub use sys::fault;
 
 /// What the macros expand into; not for direct use.
 #[doc(hidden)]
