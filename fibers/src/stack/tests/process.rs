@@ -201,10 +201,8 @@ fn set_earlier_handler(name: &str) {
         _ => return,
     };
     // SAFETY: the handlers above are async-signal-safe.
-    assert_eq!(
-        unsafe { libc::sigaction(libc::SIGSEGV, &action, ptr::null_mut()) },
-        0
-    );
+    let result = unsafe { libc::sigaction(libc::SIGSEGV, &action, ptr::null_mut()) };
+    assert_eq!(result, 0);
 }
 
 /// Commits the fault, given as "earlier handler: fault".
