@@ -87,11 +87,7 @@ pub(crate) unsafe fn protect_none(start: NonNull<u8>, len: usize) -> io::Result<
 
 /// A number under `/proc/sys`, such as `vm/max_map_count`; None if it cannot be read.
 pub(crate) fn read_setting(name: &str) -> Option<u64> {
-    fs::read_to_string(format!("/proc/sys/{name}"))
-        .ok()?
-        .trim()
-        .parse()
-        .ok()
+    fs::read_to_string(format!("/proc/sys/{name}")).ok()?.trim().parse().ok()
 }
 
 /// The limit of the address space in bytes (`ulimit -v`), if there is one.
@@ -127,10 +123,7 @@ mod tests {
     #[test]
     fn failures_carry_the_error_number() {
         let _fault = scoped(Call::Mmap, Fault::always(libc::ENOMEM));
-        assert_eq!(
-            map(page_size()).unwrap_err().raw_os_error(),
-            Some(libc::ENOMEM)
-        );
+        assert_eq!(map(page_size()).unwrap_err().raw_os_error(), Some(libc::ENOMEM));
     }
 
     #[test]

@@ -34,30 +34,19 @@ mod memory;
 mod signal;
 mod thread;
 
-pub(crate) use fd::{
-    EpollEvent, close, epoll_add, epoll_create, epoll_delete, epoll_modify, epoll_wait, eventfd,
-    read, write,
-};
-pub(crate) use memory::{
-    Advice, address_space_limit, advise, map, page_size, protect_none, read_setting, unmap,
-};
+pub(crate) use fd::{EpollEvent, close, epoll_add, epoll_create, epoll_delete, epoll_modify, epoll_wait, eventfd, read, write};
+pub(crate) use memory::{Advice, address_space_limit, advise, map, page_size, protect_none, read_setting, unmap};
 pub(crate) use signal::{
-    AlternateStack, SignalAction, abort, alternate_stack, forward_signal, keep_errno,
-    min_signal_stack, set_action, signal_action, write_stderr,
+    AlternateStack, SignalAction, abort, alternate_stack, forward_signal, keep_errno, min_signal_stack, set_action,
+    signal_action, write_stderr,
 };
-pub(crate) use thread::{
-    CpuSet, affinity, current_cpu, entropy, set_affinity, set_timer_slack, spawn_thread,
-    thread_count,
-};
+pub(crate) use thread::{CpuSet, affinity, current_cpu, entropy, set_affinity, set_timer_slack, spawn_thread, thread_count};
 
 use std::io;
 
 /// Nanoseconds of the monotonic clock: the only place of the crate that reads a clock.
 pub(crate) fn monotonic_ns() -> u64 {
-    let mut now = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: `now` is a valid place for the result, and CLOCK_MONOTONIC exists on every Linux.
     unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut now) };
     now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64

@@ -14,17 +14,8 @@ const TASK: &str = "FIBERS_TEST_TASK";
 /// The process of the test of this name (its path below `stack::tests`) with this task.
 fn process(test: &str, task: &str) -> Output {
     let mut child = Command::new(env::current_exe().unwrap());
-    child.args([
-        &format!("stack::tests::{test}"),
-        "--exact",
-        "--nocapture",
-        "--test-threads=1",
-    ]);
-    child
-        .env(TASK, task)
-        .env("RUST_BACKTRACE", "0")
-        .output()
-        .unwrap()
+    child.args([&format!("stack::tests::{test}"), "--exact", "--nocapture", "--test-threads=1"]);
+    child.env(TASK, task).env("RUST_BACKTRACE", "0").output().unwrap()
 }
 
 fn stderr(output: &Output) -> String {
@@ -76,10 +67,7 @@ fn guard_marks_need_no_mappings() {
 }
 
 fn mappings() -> usize {
-    std::fs::read_to_string("/proc/self/maps")
-        .unwrap()
-        .lines()
-        .count()
+    std::fs::read_to_string("/proc/self/maps").unwrap().lines().count()
 }
 
 #[test]
@@ -101,16 +89,10 @@ fn split_mappings_run_into_their_limit() {
         text.contains(&format!("{limit} mappings")) && text.contains("vm.max_map_count"),
         "{text}"
     );
-    assert!(
-        text.contains(&format!("with {} stacks in use", stacks.len())),
-        "{text}"
-    );
+    assert!(text.contains(&format!("with {} stacks in use", stacks.len())), "{text}");
     assert!(stacks.len() > limit / 2 - 500, "{text}");
     assert!(pool.exhausted().is_some());
-    stacks
-        .iter()
-        .map(usable_range)
-        .for_each(|range| touch_first(&range));
+    stacks.iter().map(usable_range).for_each(|range| touch_first(&range));
     stacks.truncate(10);
     assert!(pool.exhausted().is_none());
     stacks.push(pool.alloc().unwrap());
@@ -171,11 +153,7 @@ extern "C" fn simple_handler(signal: libc::c_int) {
     unsafe { libc::_exit(3) };
 }
 
-unsafe extern "C" fn full_handler(
-    _: libc::c_int,
-    info: *mut libc::siginfo_t,
-    _: *mut libc::c_void,
-) {
+unsafe extern "C" fn full_handler(_: libc::c_int, info: *mut libc::siginfo_t, _: *mut libc::c_void) {
     // SAFETY: the kernel gave `info`.
     sys::write_stderr(if unsafe { (*info).si_addr() }.is_null() {
         b"full handler\n"
@@ -212,8 +190,7 @@ fn commit(task: &str) {
     install_fault_handler(describe).unwrap();
     install_fault_handler(describe).unwrap();
     let _alternate = AltStack::install().unwrap();
-    let _old_kernel =
-        (fault == "split guard").then(|| scoped(Call::MadviseGuard, Fault::always(libc::EINVAL)));
+    let _old_kernel = (fault == "split guard").then(|| scoped(Call::MadviseGuard, Fault::always(libc::EINVAL)));
     let pool = pool();
     let stack = pool.alloc().unwrap();
     touch(&stack);
@@ -313,11 +290,7 @@ fn foreign_faults_reach_the_handler_before_ours() {
     for (task, end, says) in [
         ("std: null", segv(), ""),
         ("std: non-canonical", segv(), ""),
-        (
-            "std: thread stack",
-            End::Signal(libc::SIGABRT),
-            "has overflowed its stack",
-        ),
+        ("std: thread stack", End::Signal(libc::SIGABRT), "has overflowed its stack"),
         ("std: beyond the file", End::Signal(libc::SIGBUS), ""),
         // The standard library's handler swallows the first signal that was sent, and takes itself away.
         ("std: raise", End::Code(0), ""),
@@ -328,14 +301,7 @@ fn foreign_faults_reach_the_handler_before_ours() {
         ("simple: null", End::Code(3), "simple handler\n"),
         ("full: null", End::Code(3), "full handler\n"),
     ] {
-        let text = ends(
-            "process::foreign_faults_reach_the_handler_before_ours",
-            task,
-            end,
-        );
-        assert!(
-            text.contains(says) && !text.contains("fiber 7"),
-            "{task}: {text}"
-        );
+        let text = ends("process::foreign_faults_reach_the_handler_before_ours", task, end);
+        assert!(text.contains(says) && !text.contains("fiber 7"), "{task}: {text}");
     }
 }
