@@ -249,7 +249,8 @@ mod tests {
             assert!(took >= Duration::from_micros(200), "{took:?}");
             best = best.min(took);
         }
-        assert!(best < Duration::from_millis(1), "{best:?}");
+        let coarse = !poller.fine.load(Ordering::Relaxed);
+        assert!(coarse || best < Duration::from_millis(1), "{best:?}");
         assert!(wait(&poller, NOW).2 < Duration::from_millis(100));
     }
 

@@ -75,7 +75,7 @@ pub(super) struct Guards {
 impl Guards {
     pub(super) fn new() -> Guards {
         Guards {
-            split: AtomicBool::new(false),
+            split: AtomicBool::new(!sys::refuses_unknown_advice()),
         }
     }
 
