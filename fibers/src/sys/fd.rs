@@ -1,0 +1,200 @@
+//! Descriptors: eventfd, epoll, reading, writing, closing.
+#![expect(
+    unsafe_code,
+    reason = "buffers and descriptors are handed to the kernel"
+)]
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
+use std::ptr;
+use std::time::Duration;
+
+use super::{check, uninterrupted};
+
+/// A readiness event as the kernel writes it: `events` are EPOLL bits, `u64` is the token.
+pub(crate) type EpollEvent = libc::epoll_event;
+
+/// A counter that can be waited for; never blocks.
+pub(crate) fn eventfd() -> io::Result<OwnedFd> {
+    seam!(Eventfd);
+    // SAFETY: creates a descriptor and touches no memory.
+    let fd = check(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) })?;
+    // SAFETY: the kernel has just given the descriptor to us alone.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+pub(crate) fn epoll_create() -> io::Result<OwnedFd> {
+    seam!(EpollCreate);
+    // SAFETY: creates a descriptor and touches no memory.
+    let fd = check(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) })?;
+    // SAFETY: the kernel has just given the descriptor to us alone.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+pub(crate) fn epoll_add(
+    epoll: BorrowedFd<'_>,
+    fd: BorrowedFd<'_>,
+    events: u32,
+    token: u64,
+) -> io::Result<()> {
+    epoll_ctl(epoll, libc::EPOLL_CTL_ADD, fd, events, token)
+}
+
+pub(crate) fn epoll_modify(
+    epoll: BorrowedFd<'_>,
+    fd: BorrowedFd<'_>,
+    events: u32,
+    token: u64,
+) -> io::Result<()> {
+    epoll_ctl(epoll, libc::EPOLL_CTL_MOD, fd, events, token)
+}
+
+pub(crate) fn epoll_delete(epoll: BorrowedFd<'_>, fd: BorrowedFd<'_>) -> io::Result<()> {
+    epoll_ctl(epoll, libc::EPOLL_CTL_DEL, fd, 0, 0)
+}
+
+fn epoll_ctl(
+    epoll: BorrowedFd<'_>,
+    call: i32,
+    fd: BorrowedFd<'_>,
+    events: u32,
+    token: u64,
+) -> io::Result<()> {
+    seam!(EpollCtl);
+    let mut event = EpollEvent { events, u64: token };
+    // SAFETY: `event` lives across the call; the kernel keeps a copy.
+    check(unsafe { libc::epoll_ctl(epoll.as_raw_fd(), call, fd.as_raw_fd(), &mut event) }).map(drop)
+}
+
+/// Waits for events, at most for `timeout` (None: without a limit), and fills `events` from its beginning.
+/// `fine`: with `epoll_pwait2`, to the nanosecond; otherwise with `epoll_wait`, rounded up to milliseconds.
+pub(crate) fn epoll_wait(
+    epoll: BorrowedFd<'_>,
+    events: &mut [EpollEvent],
+    timeout: Option<Duration>,
+    fine: bool,
+) -> io::Result<usize> {
+    let count = if fine {
+        wait_fine(epoll, events, timeout)?
+    } else {
+        wait_coarse(epoll, events, timeout)?
+    };
+    Ok(count as usize)
+}
+
+/// Through `syscall`, since the C library has a function for it only since glibc 2.35.
+fn wait_fine(
+    epoll: BorrowedFd<'_>,
+    events: &mut [EpollEvent],
+    timeout: Option<Duration>,
+) -> io::Result<libc::c_long> {
+    seam!(EpollPwait2);
+    let limit = timeout.map(|t| libc::timespec {
+        tv_sec: t.as_secs().min(libc::time_t::MAX as u64) as libc::time_t,
+        tv_nsec: t.subsec_nanos().into(),
+    });
+    let limit = limit.as_ref().map_or(ptr::null(), ptr::from_ref);
+    let room = i32::try_from(events.len()).unwrap_or(i32::MAX);
+    // SAFETY: `events` has room for `room` events, `limit` is null or points to a time that lives across the call, and no
+    // signal mask is given.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_epoll_pwait2,
+            epoll.as_raw_fd(),
+            events.as_mut_ptr(),
+            room,
+            limit,
+            ptr::null::<libc::sigset_t>(),
+            0usize,
+        )
+    })
+}
+
+fn wait_coarse(
+    epoll: BorrowedFd<'_>,
+    events: &mut [EpollEvent],
+    timeout: Option<Duration>,
+) -> io::Result<libc::c_long> {
+    seam!(EpollWait);
+    let millis = timeout.map_or(-1, |t| {
+        i32::try_from(t.as_nanos().div_ceil(1_000_000)).unwrap_or(i32::MAX)
+    });
+    let room = i32::try_from(events.len()).unwrap_or(i32::MAX);
+    // SAFETY: `events` has room for `room` events.
+    let count =
+        check(unsafe { libc::epoll_wait(epoll.as_raw_fd(), events.as_mut_ptr(), room, millis) })?;
+    Ok(count.into())
+}
+
+/// Reads into `buffer`; 0 is the end. Repeated when interrupted.
+pub(crate) fn read(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> {
+    uninterrupted(|| {
+        let len = seam_len!(Read, buffer.len());
+        // SAFETY: `buffer` has room for `len` bytes.
+        let count = check(unsafe { libc::read(fd.as_raw_fd(), buffer.as_mut_ptr().cast(), len) })?;
+        Ok(count as usize)
+    })
+}
+
+/// Writes from `buffer`, perhaps less than all of it. Repeated when interrupted.
+pub(crate) fn write(fd: BorrowedFd<'_>, buffer: &[u8]) -> io::Result<usize> {
+    uninterrupted(|| {
+        let len = seam_len!(Write, buffer.len());
+        // SAFETY: `buffer` holds `len` bytes.
+        let count = check(unsafe { libc::write(fd.as_raw_fd(), buffer.as_ptr().cast(), len) })?;
+        Ok(count as usize)
+    })
+}
+
+/// Closes a descriptor and tells how that went. It is closed even if an error is reported, and so never tried again.
+pub(crate) fn close(fd: OwnedFd) -> io::Result<()> {
+    seam!(Close);
+    // SAFETY: the descriptor was owned and is given up here.
+    check(unsafe { libc::close(fd.into_raw_fd()) }).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::fault::{Call, Fault, scoped};
+    use std::os::fd::AsFd;
+
+    #[test]
+    fn interrupted_reads_are_repeated() {
+        let (reader, writer) = io::pipe().unwrap();
+        assert_eq!(write(writer.as_fd(), b"hello").unwrap(), 5);
+        let _fault = scoped(
+            Call::Read,
+            Fault {
+                after: 0,
+                times: 3,
+                errno: libc::EINTR,
+            },
+        );
+        let mut buffer = [0; 8];
+        assert_eq!(read(reader.as_fd(), &mut buffer).unwrap(), 5);
+        assert_eq!(&buffer[..5], b"hello");
+    }
+
+    #[test]
+    fn short_transfers() {
+        let (reader, writer) = io::pipe().unwrap();
+        let _fault = scoped(Call::Write, Fault::short(2));
+        assert_eq!(write(writer.as_fd(), b"hello").unwrap(), 2);
+        let _fault = scoped(Call::Read, Fault::short(1));
+        let mut buffer = [0; 8];
+        assert_eq!(read(reader.as_fd(), &mut buffer).unwrap(), 1);
+    }
+
+    #[test]
+    fn a_failed_close_closes_nonetheless() {
+        let (reader, writer) = io::pipe().unwrap();
+        let _fault = scoped(Call::Close, Fault::always(libc::EIO));
+        assert!(close(writer.into()).is_err());
+        assert_eq!(
+            read(reader.as_fd(), &mut [0; 8]).unwrap(),
+            0,
+            "the writing end is closed"
+        );
+    }
+}

@@ -1,0 +1,141 @@
+//! Memory mappings, and the limits of the machine that bound them.
+#![expect(unsafe_code, reason = "mapped memory is raw memory")]
+
+use std::fs;
+use std::io;
+use std::ptr::{self, NonNull};
+use std::sync::OnceLock;
+
+use super::check;
+
+/// Since Linux 6.13. Marks pages so that every access faults, in the page tables: unlike `mprotect` without splitting the
+/// mapping. The marks survive `MADV_DONTNEED`.
+const MADV_GUARD_INSTALL: libc::c_int = 102;
+
+/// What the kernel is told about a range of pages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Advice {
+    /// Never back the range by huge pages: the first touch of a stack would cost 2 MiB.
+    NoHugePage,
+    /// The contents are not needed any more: gives the memory back, the next touch finds zeros.
+    DontNeed,
+    /// From now on every access faults.
+    GuardInstall,
+}
+
+/// Bytes in a page.
+pub(crate) fn page_size() -> usize {
+    static PAGE: OnceLock<usize> = OnceLock::new();
+    *PAGE.get_or_init(|| {
+        // SAFETY: asks for a constant of the system.
+        let size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+        usize::try_from(size).expect("the system knows its page size")
+    })
+}
+
+/// Maps `len` bytes of zeroed memory, to be read and written, somewhere. Nothing is reserved for it before it is touched.
+pub(crate) fn map(len: usize) -> io::Result<NonNull<u8>> {
+    seam!(Mmap);
+    let access = libc::PROT_READ | libc::PROT_WRITE;
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE | libc::MAP_STACK;
+    // SAFETY: a new anonymous mapping at an address of the kernel's choice touches no memory in use.
+    let start = unsafe { libc::mmap(ptr::null_mut(), len, access, flags, -1, 0) };
+    if start == libc::MAP_FAILED {
+        return Err(io::Error::last_os_error());
+    }
+    NonNull::new(start.cast()).ok_or_else(|| io::Error::from_raw_os_error(libc::ENOMEM))
+}
+
+/// Takes a mapping away.
+///
+/// # Safety
+/// The range came from [`map`] and nothing uses it any more.
+pub(crate) unsafe fn unmap(start: NonNull<u8>, len: usize) -> io::Result<()> {
+    seam!(Munmap);
+    // SAFETY: the caller owns the range.
+    check(unsafe { libc::munmap(start.as_ptr().cast(), len) }).map(drop)
+}
+
+/// Advises the kernel about a range of whole pages.
+///
+/// # Safety
+/// The range lies within a mapping that the caller owns, and nothing relies on the contents that the advice destroys.
+pub(crate) unsafe fn advise(start: NonNull<u8>, len: usize, advice: Advice) -> io::Result<()> {
+    let advice = match advice {
+        Advice::NoHugePage => libc::MADV_NOHUGEPAGE,
+        Advice::DontNeed => libc::MADV_DONTNEED,
+        Advice::GuardInstall => MADV_GUARD_INSTALL,
+    };
+    if advice == MADV_GUARD_INSTALL {
+        seam!(MadviseGuard);
+    } else {
+        seam!(Madvise);
+    }
+    // SAFETY: the caller owns the range and can do without what is lost.
+    check(unsafe { libc::madvise(start.as_ptr().cast(), len, advice) }).map(drop)
+}
+
+/// Makes every access to a range of whole pages fault, by splitting the mapping.
+///
+/// # Safety
+/// The range lies within a mapping that the caller owns, and nothing uses it.
+pub(crate) unsafe fn protect_none(start: NonNull<u8>, len: usize) -> io::Result<()> {
+    seam!(Mprotect);
+    // SAFETY: the caller owns the range, and nothing accesses it.
+    check(unsafe { libc::mprotect(start.as_ptr().cast(), len, libc::PROT_NONE) }).map(drop)
+}
+
+/// A number under `/proc/sys`, such as `vm/max_map_count`; None if it cannot be read.
+pub(crate) fn read_setting(name: &str) -> Option<u64> {
+    fs::read_to_string(format!("/proc/sys/{name}"))
+        .ok()?
+        .trim()
+        .parse()
+        .ok()
+}
+
+/// The limit of the address space in bytes (`ulimit -v`), if there is one.
+pub(crate) fn address_space_limit() -> Option<u64> {
+    let mut limit = libc::rlimit {
+        rlim_cur: libc::RLIM_INFINITY,
+        rlim_max: libc::RLIM_INFINITY,
+    };
+    // SAFETY: `limit` is a valid place for the result.
+    let result = unsafe { libc::getrlimit(libc::RLIMIT_AS, &mut limit) };
+    (result == 0 && limit.rlim_cur != libc::RLIM_INFINITY).then_some(limit.rlim_cur)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::fault::{Call, Fault, scoped};
+
+    #[test]
+    fn mapped_memory_is_zeroed_and_forgets_when_advised() {
+        let len = 4 * page_size();
+        let start = map(len).unwrap();
+        // SAFETY: the mapping is this test's own, and the accesses stay within it.
+        unsafe {
+            start.write(7);
+            assert_eq!(start.add(len - 1).read(), 0);
+            advise(start, len, Advice::DontNeed).unwrap();
+            assert_eq!(start.read(), 0);
+            unmap(start, len).unwrap();
+        }
+    }
+
+    #[test]
+    fn failures_carry_the_error_number() {
+        let _fault = scoped(Call::Mmap, Fault::always(libc::ENOMEM));
+        assert_eq!(
+            map(page_size()).unwrap_err().raw_os_error(),
+            Some(libc::ENOMEM)
+        );
+    }
+
+    #[test]
+    fn settings_are_read() {
+        assert!(read_setting("vm/max_map_count").unwrap() > 0);
+        assert_eq!(read_setting("vm/no_such_setting"), None);
+    }
+}

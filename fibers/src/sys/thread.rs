@@ -1,0 +1,201 @@
+//! Threads and CPUs.
+#![expect(
+    unsafe_code,
+    reason = "sets of CPUs are handed to the kernel as raw words"
+)]
+
+use std::fs;
+use std::io;
+use std::thread::{Builder, JoinHandle};
+
+use super::{check, monotonic_ns, uninterrupted};
+
+/// A set of CPUs, of any size.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct CpuSet {
+    words: Vec<u64>,
+}
+
+impl CpuSet {
+    /// More CPUs than any kernel knows of.
+    const MAX_WORDS: usize = (1 << 20) / 64;
+
+    fn with_words(words: usize) -> CpuSet {
+        CpuSet {
+            words: vec![0; words],
+        }
+    }
+
+    /// The set of one CPU.
+    pub(crate) fn only(cpu: usize) -> CpuSet {
+        let mut set = CpuSet::with_words(cpu / 64 + 1);
+        set.words[cpu / 64] = 1 << (cpu % 64);
+        set
+    }
+
+    pub(crate) fn contains(&self, cpu: usize) -> bool {
+        self.words
+            .get(cpu / 64)
+            .is_some_and(|word| word >> (cpu % 64) & 1 == 1)
+    }
+
+    /// The CPUs, ascending.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = usize> + '_ {
+        (0..self.words.len() * 64).filter(|&cpu| self.contains(cpu))
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.words
+            .iter()
+            .map(|word| word.count_ones() as usize)
+            .sum()
+    }
+
+    fn bytes(&self) -> usize {
+        self.words.len() * size_of::<u64>()
+    }
+}
+
+impl FromIterator<usize> for CpuSet {
+    fn from_iter<I: IntoIterator<Item = usize>>(cpus: I) -> CpuSet {
+        let mut set = CpuSet::with_words(1);
+        for cpu in cpus {
+            if set.words.len() <= cpu / 64 {
+                set.words.resize(cpu / 64 + 1, 0);
+            }
+            set.words[cpu / 64] |= 1 << (cpu % 64);
+        }
+        set
+    }
+}
+
+/// The CPUs that the calling thread may use. To restore them later, give the set to [`set_affinity`].
+pub(crate) fn affinity() -> io::Result<CpuSet> {
+    seam!(GetAffinity);
+    let mut set = CpuSet::with_words(16);
+    loop {
+        // SAFETY: the set has room for as many bytes as the call is told.
+        match check(unsafe {
+            libc::sched_getaffinity(0, set.bytes(), set.words.as_mut_ptr().cast())
+        }) {
+            // The kernel knows of more CPUs than the set has room for.
+            Err(e)
+                if e.raw_os_error() == Some(libc::EINVAL)
+                    && set.words.len() < CpuSet::MAX_WORDS =>
+            {
+                set = CpuSet::with_words(set.words.len() * 2);
+            }
+            result => return result.map(|_| set),
+        }
+    }
+}
+
+/// Restricts the calling thread to these CPUs.
+pub(crate) fn set_affinity(set: &CpuSet) -> io::Result<()> {
+    seam!(SetAffinity);
+    // SAFETY: the set holds as many bytes as the call is told.
+    check(unsafe { libc::sched_setaffinity(0, set.bytes(), set.words.as_ptr().cast()) }).map(drop)
+}
+
+/// The CPU on which the calling thread runs at this moment.
+pub(crate) fn current_cpu() -> io::Result<usize> {
+    seam!(GetCpu);
+    // SAFETY: no requirement.
+    check(unsafe { libc::sched_getcpu() }).map(|cpu| cpu as usize)
+}
+
+/// How late the kernel may wake the calling thread, to save wakes: 50 µs unless it is told otherwise.
+pub(crate) fn set_timer_slack(ns: u64) -> io::Result<()> {
+    seam!(TimerSlack);
+    // SAFETY: sets a number of the calling thread.
+    check(unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, ns as libc::c_ulong) }).map(drop)
+}
+
+/// Starts a thread.
+pub(crate) fn spawn_thread<T, F>(name: String, body: F) -> io::Result<JoinHandle<T>>
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+{
+    seam!(Thread);
+    Builder::new().name(name).spawn(body)
+}
+
+/// How many threads the process has.
+pub(crate) fn thread_count() -> io::Result<usize> {
+    seam!(ThreadCount);
+    Ok(fs::read_dir("/proc/self/task")?.count())
+}
+
+/// A number that differs from run to run, to seed a generator with. Falls back on the clock if the kernel has none.
+pub(crate) fn entropy() -> u64 {
+    random().unwrap_or_else(|_| monotonic_ns().wrapping_mul(0x9e37_79b9_7f4a_7c15))
+}
+
+fn random() -> io::Result<u64> {
+    uninterrupted(|| {
+        seam!(GetRandom);
+        let mut bytes = [0; 8];
+        // SAFETY: `bytes` has room for as many bytes as are asked for.
+        let count = check(unsafe {
+            libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), libc::GRND_NONBLOCK)
+        })?;
+        if count == 8 {
+            Ok(u64::from_ne_bytes(bytes))
+        } else {
+            Err(io::ErrorKind::UnexpectedEof.into())
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::fault::{Call, Fault, scoped};
+
+    #[test]
+    fn sets_of_cpus() {
+        let set: CpuSet = [3, 64, 1000].into_iter().collect();
+        assert_eq!(set.iter().collect::<Vec<_>>(), [3, 64, 1000]);
+        assert_eq!(set.len(), 3);
+        assert!(set.contains(64) && !set.contains(65) && !set.contains(1 << 30));
+        assert_eq!(CpuSet::only(64).iter().collect::<Vec<_>>(), [64]);
+    }
+
+    #[test]
+    fn affinity_is_set_and_restored() {
+        let before = affinity().unwrap();
+        let cpu = before.iter().last().unwrap();
+        set_affinity(&CpuSet::only(cpu)).unwrap();
+        assert_eq!(affinity().unwrap().iter().collect::<Vec<_>>(), [cpu]);
+        assert_eq!(current_cpu().unwrap(), cpu);
+        set_affinity(&before).unwrap();
+        assert_eq!(affinity().unwrap(), before);
+    }
+
+    #[test]
+    fn threads_are_counted_and_their_creation_can_fail() {
+        let running = spawn_thread("counted".into(), || thread_count().unwrap()).unwrap();
+        assert!(running.join().unwrap() >= 2);
+        let _fault = scoped(Call::Thread, Fault::always(libc::EAGAIN));
+        assert_eq!(
+            spawn_thread("never".into(), || ()).unwrap_err().kind(),
+            io::ErrorKind::WouldBlock
+        );
+    }
+
+    #[test]
+    fn seeds_differ_even_without_the_kernel() {
+        assert_ne!(entropy(), entropy());
+        let _fault = scoped(Call::GetRandom, Fault::always(libc::ENOSYS));
+        assert_ne!(entropy(), entropy());
+    }
+
+    #[test]
+    fn timer_slack() {
+        spawn_thread("slack".into(), || set_timer_slack(1).unwrap())
+            .unwrap()
+            .join()
+            .unwrap();
+    }
+}
