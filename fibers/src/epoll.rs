@@ -176,3 +176,176 @@ impl Poller {
         sys::epoll_delete(self.epoll.as_fd(), fd)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::fault::{Call, Fault, scoped};
+    use std::sync::Arc;
+    use std::thread;
+    use std::time::Instant;
+
+    const LONG: Option<Duration> = Some(Duration::from_secs(20));
+    const NOW: Option<Duration> = Some(Duration::ZERO);
+
+    fn wait(poller: &Poller, timeout: Option<Duration>) -> (Vec<Event>, bool, Duration) {
+        let mut events = Events::with_capacity(8);
+        let start = Instant::now();
+        let count = poller.wait(timeout, &mut events).unwrap();
+        assert_eq!(count, events.iter().count());
+        (events.iter().collect(), events.notified(), start.elapsed())
+    }
+
+    #[test]
+    fn a_notification_ends_one_wait() {
+        let poller = Poller::new().unwrap();
+        for _ in 0..3 {
+            poller.notify().unwrap();
+            poller.notify().unwrap();
+            let (events, notified, took) = wait(&poller, LONG);
+            assert!(events.is_empty() && notified && took < Duration::from_secs(10));
+            assert!(!wait(&poller, NOW).1, "seen once");
+        }
+    }
+
+    #[test]
+    fn a_notification_from_another_thread_ends_an_endless_wait() {
+        let poller = Arc::new(Poller::new().unwrap());
+        for limit in [None, Some(Duration::MAX)] {
+            let notifier = Arc::clone(&poller);
+            let thread = thread::spawn(move || {
+                thread::sleep(Duration::from_millis(20));
+                notifier.notify().unwrap();
+            });
+            while !wait(&poller, limit).1 {}
+            thread.join().unwrap();
+        }
+    }
+
+    #[test]
+    fn no_notification_is_lost() {
+        const ROUNDS: usize = 20_000;
+        let there = Arc::new(Poller::new().unwrap());
+        let back = Arc::new(Poller::new().unwrap());
+        let (its_there, its_back) = (Arc::clone(&there), Arc::clone(&back));
+        let echo = thread::spawn(move || {
+            for _ in 0..ROUNDS {
+                while !wait(&its_there, LONG).1 {}
+                its_back.notify().unwrap();
+            }
+        });
+        for _ in 0..ROUNDS {
+            there.notify().unwrap();
+            let (_, notified, took) = wait(&back, LONG);
+            assert!(notified && took < Duration::from_secs(10));
+        }
+        echo.join().unwrap();
+    }
+
+    #[test]
+    fn a_full_counter_still_notifies() {
+        let poller = Poller::new().unwrap();
+        sys::write(poller.notification.as_fd(), &(u64::MAX - 1).to_ne_bytes()).unwrap();
+        assert!(wait(&poller, NOW).1);
+        poller.notify().unwrap();
+        assert!(wait(&poller, NOW).1);
+    }
+
+    #[test]
+    fn timeouts_are_never_early_and_finer_than_milliseconds() {
+        let poller = Poller::new().unwrap();
+        let mut best = Duration::MAX;
+        for _ in 0..50 {
+            let (events, notified, took) = wait(&poller, Some(Duration::from_micros(200)));
+            assert!(events.is_empty() && !notified);
+            assert!(took >= Duration::from_micros(200), "{took:?}");
+            best = best.min(took);
+        }
+        assert!(best < Duration::from_millis(1), "{best:?}");
+        assert!(wait(&poller, NOW).2 < Duration::from_millis(100));
+    }
+
+    #[test]
+    fn older_kernels_wait_in_milliseconds() {
+        for errno in [libc::ENOSYS, libc::EPERM] {
+            let _fault = scoped(Call::EpollPwait2, Fault::always(errno));
+            let poller = Poller::new().unwrap();
+            let (_, _, took) = wait(&poller, Some(Duration::from_micros(200)));
+            assert!(took >= Duration::from_micros(200), "{took:?}");
+            poller.notify().unwrap();
+            assert!(wait(&poller, Some(Duration::MAX)).1);
+            poller.notify().unwrap();
+            assert!(wait(&poller, None).1);
+        }
+    }
+
+    #[test]
+    fn an_interrupted_wait_is_an_early_one() {
+        let poller = Poller::new().unwrap();
+        let _fault = scoped(
+            Call::EpollPwait2,
+            Fault {
+                after: 0,
+                times: 1,
+                errno: libc::EINTR,
+            },
+        );
+        assert!(wait(&poller, LONG).2 < Duration::from_secs(10));
+        let mut events = Events::with_capacity(1);
+        let _fault = scoped(Call::EpollPwait2, Fault::always(libc::EBADF));
+        assert!(poller.wait(NOW, &mut events).is_err());
+    }
+
+    #[test]
+    fn edges_are_reported_once() {
+        let poller = Poller::new().unwrap();
+        let (reader, writer) = io::pipe().unwrap();
+        poller.add(reader.as_fd(), 7, Interest::READ).unwrap();
+        poller.add(writer.as_fd(), 8, Interest::BOTH).unwrap();
+        let (events, ..) = wait(&poller, NOW);
+        assert_eq!(
+            events
+                .iter()
+                .map(|e| (e.token, e.is_readable(), e.is_writable()))
+                .collect::<Vec<_>>(),
+            [(8, false, true)]
+        );
+        sys::write(writer.as_fd(), b"x").unwrap();
+        let (events, notified, _) = wait(&poller, NOW);
+        assert!(!notified && events.iter().any(|e| e.token == 7 && e.is_readable()));
+        assert!(
+            !wait(&poller, NOW).0.iter().any(|e| e.token == 7),
+            "no change since"
+        );
+        poller.modify(reader.as_fd(), 9, Interest::READ).unwrap();
+        assert!(
+            wait(&poller, NOW).0.iter().any(|e| e.token == 9),
+            "the present state, under the new token"
+        );
+        drop(writer);
+        assert!(
+            wait(&poller, NOW)
+                .0
+                .iter()
+                .any(|e| e.token == 9 && e.is_readable()),
+            "the end is readable"
+        );
+        poller.delete(reader.as_fd()).unwrap();
+        assert!(wait(&poller, NOW).0.is_empty());
+    }
+
+    #[test]
+    fn what_cannot_be_watched_is_an_error() {
+        let poller = Poller::new().unwrap();
+        let file = std::fs::File::open("/proc/self/exe").unwrap();
+        let error = poller.add(file.as_fd(), 1, Interest::READ).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(libc::EPERM));
+        for call in [Call::EpollCreate, Call::Eventfd, Call::EpollCtl] {
+            let _fault = scoped(call, Fault::always(libc::EMFILE));
+            assert_eq!(
+                Poller::new().unwrap_err().raw_os_error(),
+                Some(libc::EMFILE)
+            );
+        }
+    }
+}

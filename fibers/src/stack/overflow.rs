@@ -102,7 +102,7 @@ pub(crate) struct AltStack {
 impl AltStack {
     /// What the kernel does not need for itself, for the handler and the one that it forwards to.
     const ROOM: usize = 12 << 10;
-    const LEAST: usize = 16 << 10;
+    pub(super) const LEAST: usize = 16 << 10;
 
     /// Makes sure that handlers on this thread have a stack to run on.
     ///

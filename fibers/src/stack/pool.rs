@@ -26,7 +26,7 @@ const LARGEST_SLAB: usize = 4 << 30;
 /// The stacks of one runtime, all of one size.
 pub(crate) struct StackPool {
     config: StackConfig,
-    guards: Guards,
+    pub(super) guards: Guards,
     state: Mutex<State>,
     /// Statistics: stacks in the hands of fibers and caches.
     in_use: AtomicUsize,

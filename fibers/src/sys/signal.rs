@@ -14,7 +14,7 @@ use super::check;
 
 /// A signal's disposition: handler, flags, mask.
 #[derive(Clone, Copy)]
-pub(crate) struct SignalAction(libc::sigaction);
+pub(crate) struct SignalAction(pub(crate) libc::sigaction);
 
 /// The type of a handler that is told where the fault happened.
 pub(crate) type Handler =

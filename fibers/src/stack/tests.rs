@@ -1,1 +1,0 @@
-//! Tests of the stacks as a whole.
