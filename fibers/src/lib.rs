@@ -9,10 +9,15 @@ compile_error!(
     "fibers runs on Linux, on x86-64 and aarch64: the context switch and the poller know no other machine"
 );
 
+mod arch;
 mod epoll;
 mod prim;
+mod sched;
 mod stack;
 mod sys;
+mod timer;
+
+pub use sched::{Fiber, Handle, OnDeadlock, Runtime, RuntimeBuilder, Shutdown, current, run, yield_now};
 
 /// Makes system calls fail, for tests. Not part of the API.
 #[cfg(any(test, feature = "fault-injection"))]
