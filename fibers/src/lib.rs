@@ -17,7 +17,9 @@ mod stack;
 mod sys;
 mod timer;
 
-pub use sched::{Fiber, Handle, OnDeadlock, Runtime, RuntimeBuilder, Shutdown, current, run, yield_now};
+pub use sched::{
+    Deadlock, Fiber, Handle, Runtime, RuntimeBuilder, Shutdown, current, run, yield_now,
+};
 
 /// Makes system calls fail, for tests. Not part of the API.
 #[cfg(any(test, feature = "fault-injection"))]

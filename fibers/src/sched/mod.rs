@@ -1,0 +1,80 @@
+//! The scheduler: fibers that are pinned after their start, on workers that pick by themselves.
+
+mod affinity;
+mod blocking;
+mod clock;
+mod context;
+mod current;
+mod deadlock;
+mod enter;
+mod idle;
+mod local;
+mod overflow;
+mod panics;
+mod placement;
+mod queue;
+mod quiet;
+mod random;
+
+mod runtime;
+mod shared;
+mod shutdown;
+mod spawn;
+mod task;
+mod thread;
+mod unstarted;
+mod worker;
+
+#[cfg(test)]
+mod tests;
+
+pub(crate) use blocking::{Pool, Refused};
+pub(crate) use current::{Here, Report, Resumed, Wait, WaitKind, here};
+pub use deadlock::Deadlock;
+pub(crate) use panics::{deadlock, is_unwind, unwind};
+pub use runtime::{Handle, Runtime, RuntimeBuilder, run};
+pub(crate) use shared::Io;
+pub use shutdown::Shutdown;
+pub(crate) use spawn::{ready, spawn};
+pub(crate) use task::{Body, FiberRef, Place, Spec, TaskRef};
+pub(crate) use worker::Alarm;
+
+/// The fiber that calls.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fiber {
+    id: u64,
+    name: Option<String>,
+}
+
+impl Fiber {
+    /// A number that no other fiber of the runtime ever has.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// The name that it was spawned with.
+    pub fn name(&self) -> Option<&str> {
+        self.name.as_deref()
+    }
+}
+
+/// The fiber that calls.
+///
+/// # Panics
+/// Outside of a fiber.
+#[track_caller]
+pub fn current() -> Fiber {
+    let here = here().expect("fibers::current() is for fibers: this is a plain thread");
+    Fiber {
+        id: here.id(),
+        name: here.name().map(String::from),
+    }
+}
+
+/// Lets other fibers of the same worker run. On a plain thread: lets other threads run.
+pub fn yield_now() {
+    match here() {
+        Some(here) => here.yield_now(),
+        None => std::thread::yield_now(),
+    }
+}
