@@ -18,10 +18,11 @@ use std::marker::PhantomData;
 use std::panic::{self, AssertUnwindSafe, Location};
 use std::ptr::NonNull;
 
-pub use crate::sched::{Fiber, FiberId, current, yield_now};
+pub use crate::local::{AccessError, LocalKey};
+pub use crate::sched::{Fiber, current, yield_now};
 
 /// What a fiber runs, and what became of it.
-struct Job<F, T> {
+pub(crate) struct Job<F, T> {
     outcome: Outcome<T>,
     closure: Cell<Option<F>>,
 }
@@ -200,14 +201,20 @@ unsafe impl<T: Send> Send for JoinHandle<T> {}
 unsafe impl<T: Send> Sync for JoinHandle<T> {}
 
 impl<T> JoinHandle<T> {
-    fn new<F>(fiber: FiberRef<Job<F, T>>) -> Self
-    where
-        Job<F, T>: Body + 'static,
-    {
+    fn new<F>(fiber: FiberRef<Job<F, T>>) -> Self {
         let outcome = NonNull::from(&fiber.outcome);
         JoinHandle {
             task: fiber.erase(),
             outcome,
+            _result: PhantomData,
+        }
+    }
+
+    /// The handle of a job that the blocking pool has accepted as `task`.
+    pub(crate) fn of_job<F>(job: &Job<F, T>, task: TaskHandle) -> Self {
+        JoinHandle {
+            outcome: NonNull::from(&job.outcome),
+            task,
             _result: PhantomData,
         }
     }
@@ -223,7 +230,7 @@ impl<T> JoinHandle<T> {
     }
 
     /// The fiber's number, unique in its runtime.
-    pub fn id(&self) -> FiberId {
+    pub fn id(&self) -> u64 {
         self.task.id()
     }
 
@@ -232,7 +239,7 @@ impl<T> JoinHandle<T> {
         self.task.name()
     }
 
-    /// Ends a [`spawn_blocking`] job that has not begun: its join yields an error that [is cancelled](JoinError::is_cancelled).
+    /// Ends a [`spawn_blocking`](crate::spawn_blocking) job that has not begun: its join yields an error that [is cancelled](JoinError::is_cancelled).
     /// Returns whether it was in time. A fiber is not cancelled this way: give it a channel to listen to.
     pub fn cancel(&self) -> bool {
         self.task.cancel_blocking()
@@ -353,7 +360,7 @@ impl Builder {
         Ok(JoinHandle::new(fiber))
     }
 
-    fn spec(self, site: &'static Location<'static>) -> Spec {
+    pub(crate) fn spec(self, site: &'static Location<'static>) -> Spec {
         Spec {
             name: self.name,
             stack_size: self.stack_size,
@@ -363,7 +370,7 @@ impl Builder {
     }
 }
 
-fn job<F, T>(f: F) -> Job<F, T> {
+pub(crate) fn job<F, T>(f: F) -> Job<F, T> {
     Job {
         outcome: Outcome::new(),
         closure: Cell::new(Some(f)),
@@ -414,33 +421,6 @@ where
     Builder::new()
         .spawn_local(f)
         .unwrap_or_else(|error| panic!("cannot spawn a fiber: {error}"))
-}
-
-/// Runs `f`, which may block its thread, on a pool of threads; the fiber that joins it suspends meanwhile.
-///
-/// The pool and its queue are bounded (see the runtime's builder). While the queue is full, the caller waits.
-///
-/// # Panics
-/// Outside of a runtime.
-///
-/// # Blocking
-/// Suspends the fiber while the queue of the pool is full.
-///
-/// ```
-/// fibers::run(|| {
-///     let text = fibers::spawn_blocking(|| std::fs::read_to_string("Cargo.toml")).join().unwrap();
-///     assert!(text.unwrap().contains("[package]"));
-/// });
-/// ```
-#[track_caller]
-pub fn spawn_blocking<F, T>(f: F) -> JoinHandle<T>
-where
-    F: FnOnce() -> T + Send + 'static,
-    T: Send + 'static,
-{
-    // SAFETY: `F` and `T` are `Send` and `'static`.
-    let job = unsafe { sched::submit_blocking(Builder::new().spec(Location::caller()), job(f)) };
-    JoinHandle::new(job.unwrap_or_else(|error| panic!("cannot run a blocking job: {error}")))
 }
 
 impl Handle {

@@ -5,11 +5,13 @@
 compile_error!("fibers runs on Linux, on x86-64 and aarch64: the context switch and the poller know no other machine");
 
 mod arch;
+mod blocking;
 mod channel;
 mod cond;
 mod defer;
 mod epoll;
 pub mod fiber;
+mod local;
 pub mod op;
 mod prim;
 mod queue;
@@ -20,16 +22,17 @@ mod sys;
 pub mod time;
 mod timer;
 
+pub use blocking::spawn_blocking;
 pub use channel::{
     IntoIter, Iter, Receiver, RecvError, RecvOp, RecvTimeoutError, SendError, SendOp, SendSlotOp, SendTimeoutError, Sender,
     TryIter, TryRecvError, TrySendError, channel, unbounded,
 };
 pub use cond::Cond;
 pub use defer::{Deferred, defer};
-pub use fiber::{JoinError, JoinHandle, current, spawn, spawn_blocking, spawn_local, yield_now};
+pub use fiber::{JoinError, JoinHandle, current, spawn, spawn_local, yield_now};
 pub use op::{Elapsed, Op};
 pub use queue::Queue;
-pub use sched::{Handle, Runtime, RuntimeBuilder, Shutdown, run};
+pub use sched::{Deadlock, Fiber, Handle, Runtime, RuntimeBuilder, Shutdown, run};
 pub use sync::WaitGroup;
 pub use time::sleep;
 

@@ -76,7 +76,8 @@ impl Waiter {
     pub(crate) fn wake(self, here: Option<Here>) {
         match (self, here) {
             (Waiter::Fiber(task), Some(here)) => here.ready(task),
-            (Waiter::Fiber(task), None) => sched::ready(task),
+            // SAFETY: the handle was copied by whoever decided the cell, once, and that owes the fiber this one wake (rule 6).
+            (Waiter::Fiber(task), None) => unsafe { sched::ready(task) },
             (Waiter::Thread(thread), _) => thread.unpark(),
             (Waiter::Nobody, _) => {}
         }

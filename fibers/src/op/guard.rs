@@ -1,6 +1,6 @@
 //! Operations that are made anew for each perform: `guard`, `with_nack`, and the abort actions.
 
-use super::branches::{Branches, Picker};
+use super::branches::Branches;
 use super::cell::{Attempt, Me, Queue, RX_READY, Source};
 use super::event::{Event, EventState};
 use super::graph::Graph;
@@ -255,6 +255,30 @@ impl<B: Branches, F: FnOnce()> Branches for AbortBranches<B, F> {
 
     fn graph(&self) -> Graph {
         Graph::node("on_abort", [self.branches.graph()])
+    }
+}
+
+/// An event as an operation, described as `what` in graphs.
+pub(crate) fn event_op(event: Arc<Event>, what: &'static str) -> EventOp {
+    EventOp { event, what }
+}
+
+/// See [`event_op`].
+pub(crate) struct EventOp {
+    event: Arc<Event>,
+    what: &'static str,
+}
+
+impl Op for EventOp {
+    type Output = ();
+    type Branches = EventLeaf<Arc<Event>>;
+
+    fn force(self) -> Self::Branches {
+        event_leaf(self.event, self.what)
+    }
+
+    fn graph(&self) -> Graph {
+        Graph::leaf(self.what)
     }
 }
 

@@ -51,7 +51,7 @@ pub use join::JoinOp;
 pub(crate) use alarm::{AlarmLeaf, Alarmed, alarm_leaf, deadline_after};
 use basic::Text;
 pub(crate) use branches::{Branches, Picker};
-pub(crate) use guard::{EventLeaf, event_leaf};
+pub(crate) use guard::{EventLeaf, event_leaf, event_op};
 
 use crate::channel::error::SendError;
 use std::time::Duration;

@@ -172,7 +172,10 @@ impl<'a, B: Branches> Publication<'a, B> {
     fn withdraw(&mut self, resumed: Resumed) {
         self.settle();
         if self.cell.decision() == Decision::Undecided {
-            sched::give_up(resumed);
+            match resumed {
+                Resumed::Deadlock => sched::deadlock(),
+                _ => sched::unwind(),
+            }
         }
     }
 

@@ -1,0 +1,207 @@
+//! What a worker does when it has nothing to run.
+//!
+//! First it spins for a moment, since the wake that it waits for is often on its way (a round trip between two workers
+//! takes 700 ns with a spinning partner, 6,700 with a sleeping one). Then it is a *watcher*: it naps, and between naps it
+//! looks whether another worker has fibers to give away. After 20 ms of that it sleeps deeply: until something wakes it, be
+//! it its own next deadline. A spawner that sees a deep sleeper wakes it.
+//!
+//! Nobody sleeps over a wake. Both sides are SeqCst, so in their total order one of them comes first:
+//!
+//! ```text
+//!    sleeper                         waker
+//!    1. says that it sleeps          1. pushes to the inbox
+//!    2. looks into the inbox         2. asks whether the owner sleeps
+//! ```
+//!
+//! Either the sleeper sees the push, or the waker sees the sleeper and writes its eventfd. The spawner's look for deep
+//! sleepers has no such order, because it would cost every spawn a fence. In its place a deep sleep begins with one more
+//! nap: by the end of it the spawns that missed the announcement are visible, and the sleeper looks again.
+
+use std::time::Duration;
+
+use super::shared::phase;
+use super::worker::Core;
+use crate::prim::plain::{AtomicU32, AtomicUsize, Ordering, fence};
+
+/// How long a worker spins before its first nap.
+const SPIN_NS: u64 = 2_000;
+/// A watcher's naps: the first ones, and the longest. 50 µs is what a nap costs (5 µs of CPU) times ten.
+const NAP_MIN_NS: u64 = 50_000;
+const NAP_MAX_NS: u64 = 500_000;
+/// Without work for this long, a watcher goes to sleep.
+const DEEP_NS: u64 = 20_000_000;
+/// While a fiber waits for a stack: how often to try again, should nobody say that one is free.
+const STUCK_NS: u64 = 1_000_000;
+/// Stacks that an idle worker gives back before it looks for work again.
+const TRIM_BATCH: usize = 16;
+
+const AWAKE: u32 = 0;
+const NAP: u32 = 1;
+const DEEP: u32 = 2;
+
+/// Whether a worker sleeps.
+#[derive(Debug)]
+pub(super) struct Sleep(AtomicU32);
+
+impl Sleep {
+    pub(super) const fn new() -> Sleep {
+        Sleep(AtomicU32::new(AWAKE))
+    }
+
+    /// Ends the sleep, for a waker that has pushed: true if there was one, and then the caller notifies the poller.
+    pub(super) fn end(&self, deep: &AtomicUsize) -> bool {
+        match self.0.load(Ordering::SeqCst) {
+            NAP => self.change(NAP),
+            DEEP => self.end_deep(deep),
+            _ => false,
+        }
+    }
+
+    /// Ends a deep sleep, and takes the sleeper off the count.
+    pub(super) fn end_deep(&self, deep: &AtomicUsize) -> bool {
+        let ended = self.0.load(Ordering::Relaxed) == DEEP && self.change(DEEP);
+        if ended {
+            deep.fetch_sub(1, Ordering::Relaxed);
+        }
+        ended
+    }
+
+    fn change(&self, from: u32) -> bool {
+        self.0
+            .compare_exchange(from, AWAKE, Ordering::SeqCst, Ordering::Relaxed)
+            .is_ok()
+    }
+
+    fn begin(&self, mode: u32, deep: &AtomicUsize) {
+        if mode == DEEP {
+            deep.fetch_add(1, Ordering::Relaxed);
+        }
+        self.0.store(mode, Ordering::SeqCst);
+    }
+
+    /// The sleeper is awake, whoever woke it.
+    fn over(&self, deep: &AtomicUsize) {
+        if !self.end_deep(deep) {
+            self.0.store(AWAKE, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Core {
+    /// Waits until there may be something to run.
+    #[cold]
+    pub(super) fn rest(&self) {
+        let began = self.clock.now();
+        self.publish_idle();
+        let mut now = began;
+        while !self.has_work(now) && !self.look_around(began, now) {
+            self.wait_a_little(began, now);
+            now = self.clock.now();
+        }
+        self.publish_busy(now.saturating_sub(began));
+    }
+
+    /// Whether `work` would find something to do.
+    fn has_work(&self, now: u64) -> bool {
+        !self.started.is_empty()
+            || self.doomed.get().is_some()
+            || !self.remote().inbox.is_empty()
+            || !self.fixed.is_empty()
+            || !self.remote().unstarted.is_empty()
+            || self.held.get().is_some() && !self.is_stuck()
+            || self.shared.phase.load(Ordering::Relaxed) != self.phase.get()
+            || self.deadline_ns() <= now
+    }
+
+    /// Whether the held fiber cannot be started: there is no stack, and none has been given back since.
+    fn is_stuck(&self) -> bool {
+        self.stuck.get() && self.shared.stacks.exhausted().is_some()
+    }
+
+    /// When the next alarm may be due.
+    fn deadline_ns(&self) -> u64 {
+        self.wheel.borrow().next().map_or(u64::MAX, crate::timer::ticks_to_ns)
+    }
+
+    /// Does what is to be done between sleeps. True if that has found work.
+    fn look_around(&self, began: u64, now: u64) -> bool {
+        if self.answer_board() {
+            return true;
+        }
+        if self.phase.get() >= phase::DRAIN {
+            return self.may_end(now);
+        }
+        if self.shared.several() && self.watch(now) {
+            return true;
+        }
+        if !self.shared.several() || now - began >= DEEP_NS {
+            return self.detect_deadlock();
+        }
+        false
+    }
+
+    fn wait_a_little(&self, began: u64, now: u64) {
+        let idle_for = now - began;
+        let watching = self.shared.several() && self.phase.get() <= phase::DRAIN;
+        if self.cache.borrow_mut().trim_some(TRIM_BATCH) {
+            return;
+        }
+        if watching && idle_for < SPIN_NS {
+            return (0..16).for_each(|_| std::hint::spin_loop());
+        }
+        let (mode, mut limit) = match watching {
+            true if idle_for < DEEP_NS => (NAP, (idle_for / 8).clamp(NAP_MIN_NS, NAP_MAX_NS)),
+            // The nap that begins a deep sleep.
+            true if !self.placement.borrow().is_deep() => (DEEP, NAP_MIN_NS),
+            _ => (DEEP, self.patience()),
+        };
+        self.placement.borrow_mut().set_deep(mode == DEEP);
+        if self.stuck.get() {
+            limit = limit.min(STUCK_NS);
+        }
+        let until_alarm = self.deadline_ns().saturating_sub(now);
+        self.sleep(mode, limit.min(until_alarm));
+        self.stuck.set(false);
+    }
+
+    /// Sleeps for `ns` at most (`u64::MAX`: without a limit), unless something has come meanwhile.
+    fn sleep(&self, mode: u32, ns: u64) {
+        let (remote, deep) = (self.remote(), &self.shared.deep);
+        remote.sleep.begin(mode, deep);
+        fence(Ordering::SeqCst); // pairs with the one of whoever hands fibers over
+        let stay = remote.inbox.is_empty_ordered()
+            && remote.unstarted.is_empty()
+            && self.shared.phase.load(Ordering::SeqCst) == self.phase.get()
+            && !self.board_asks();
+        if stay {
+            let limit = (ns != u64::MAX).then(|| Duration::from_nanos(ns));
+            let events = &mut *self.events.borrow_mut();
+            let waited = remote.poller.wait(limit, events);
+            remote.sleep.over(deep);
+            match waited {
+                Ok(_) => self.dispatch(events),
+                // The poller is broken, which only a program that closes foreign descriptors achieves.
+                Err(_) => std::thread::sleep(Duration::from_millis(1)),
+            }
+        } else {
+            remote.sleep.over(deep);
+        }
+    }
+
+    fn publish_idle(&self) {
+        let counters = &self.remote().counters;
+        counters.timers.store(self.wheel.borrow().len(), Ordering::Relaxed);
+        counters.owed.store(self.count_owed(), Ordering::Relaxed);
+        // SeqCst: whoever sees the worker idle sees the numbers above, see `quiet`.
+        counters.idle.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn publish_busy(&self, idle_ns: u64) {
+        self.placement.borrow_mut().set_deep(false);
+        let counters = &self.remote().counters;
+        counters
+            .idle_ns
+            .store(counters.idle_ns.load(Ordering::Relaxed) + idle_ns, Ordering::Relaxed);
+        counters.idle.fetch_add(1, Ordering::SeqCst);
+    }
+}

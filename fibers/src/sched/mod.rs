@@ -1,0 +1,89 @@
+//! The scheduler: fibers that are pinned after their start, on workers that pick by themselves.
+
+mod affinity;
+mod blocking;
+mod clock;
+mod context;
+mod current;
+mod deadlock;
+mod enter;
+mod handle;
+mod idle;
+mod local;
+mod overflow;
+mod panics;
+mod placement;
+mod queue;
+mod quiet;
+mod random;
+
+mod runtime;
+mod shared;
+mod shutdown;
+mod spawn;
+mod task;
+mod thread;
+mod unstarted;
+mod worker;
+
+#[cfg(test)]
+mod tests;
+
+pub use current::WaitKind;
+pub(crate) use current::{Here, Report, Resumed, Wait, here};
+pub use deadlock::Deadlock;
+pub(crate) use handle::{BlockingJob, TaskHandle};
+pub(crate) use panics::{deadlock, is_unwind, unwind};
+pub use runtime::{Handle, Runtime, RuntimeBuilder, run};
+pub(crate) use shared::Io;
+pub use shutdown::Shutdown;
+pub(crate) use spawn::{ready, spawn};
+pub use task::TaskRef;
+pub(crate) use task::{Body, FiberRef, Place, Spec};
+pub(crate) use worker::Alarm;
+
+/// The time of the runtime's clock, in nanoseconds; of the system's, on a plain thread.
+#[inline]
+pub(crate) fn now_ns() -> u64 {
+    here().map_or_else(crate::sys::monotonic_ns, Here::now_ns)
+}
+
+/// The fiber that calls.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fiber {
+    id: u64,
+    name: Option<String>,
+}
+
+impl Fiber {
+    /// A number that no other fiber of the runtime ever has.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// The name that it was spawned with.
+    pub fn name(&self) -> Option<&str> {
+        self.name.as_deref()
+    }
+}
+
+/// The fiber that calls.
+///
+/// # Panics
+/// Outside of a fiber.
+#[track_caller]
+pub fn current() -> Fiber {
+    let here = here().expect("fibers::current() is for fibers: this is a plain thread");
+    Fiber {
+        id: here.id(),
+        name: here.name().map(String::from),
+    }
+}
+
+/// Lets other fibers of the same worker run. On a plain thread: lets other threads run.
+pub fn yield_now() {
+    match here() {
+        Some(here) => here.yield_now(),
+        None => std::thread::yield_now(),
+    }
+}

@@ -1,0 +1,322 @@
+//! Runtimes: how they are configured, built, entered and dropped.
+#![expect(unsafe_code, reason = "spawning asks its caller for a promise")]
+
+use std::env;
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use super::deadlock::Deadlock;
+use super::enter;
+use super::overflow;
+use super::panics;
+use super::shared::Shared;
+use super::shutdown::Shutdown;
+use super::task::{Body, FiberRef, Spec};
+use super::thread;
+use super::{current, spawn::spawn_from_outside};
+use crate::stack::{StackConfig, install_fault_handler};
+use crate::sys;
+
+/// What a runtime is built with.
+#[derive(Clone, Debug)]
+pub(super) struct Config {
+    pub(super) workers: usize,
+    pub(super) stack_size: usize,
+    pub(super) guard_size: usize,
+    pub(super) seed: u64,
+    pub(super) shutdown: Shutdown,
+    pub(super) deadlock: Deadlock,
+    pub(super) pin: bool,
+    pub(super) blocking_threads: usize,
+    pub(super) blocking_queue: usize,
+}
+
+impl Config {
+    pub(super) fn stacks(&self) -> StackConfig {
+        StackConfig {
+            size: self.stack_size,
+            guard: self.guard_size,
+        }
+    }
+}
+
+/// Builds a [`Runtime`]. Made by [`Runtime::builder`].
+#[derive(Clone, Debug)]
+#[must_use = "a builder does nothing until `build` is called"]
+pub struct RuntimeBuilder {
+    workers: Option<usize>,
+    stack_size: Option<usize>,
+    guard_size: Option<usize>,
+    seed: Option<u64>,
+    shutdown: Shutdown,
+    deadlock: Deadlock,
+    pin: bool,
+    blocking_threads: usize,
+    blocking_queue: usize,
+}
+
+impl RuntimeBuilder {
+    /// How many workers (threads that run fibers) there are, the thread that calls [`Runtime::run`] included. Default: the
+    /// variable `FIBERS_WORKERS`, else the parallelism that is available.
+    pub fn workers(mut self, workers: usize) -> Self {
+        self.workers = Some(workers);
+        self
+    }
+
+    /// Bytes of address space of a fiber's stack, its guard included. Memory is used from the top as it is touched.
+    /// Default: the variable `FIBERS_STACK_SIZE`, else 256 KiB.
+    pub fn stack_size(mut self, bytes: usize) -> Self {
+        self.stack_size = Some(bytes);
+        self
+    }
+
+    /// Bytes at the low end of each stack that fault when they are touched. Default: 64 KiB.
+    pub fn guard_size(mut self, bytes: usize) -> Self {
+        self.guard_size = Some(bytes);
+        self
+    }
+
+    /// Seeds the generator that orders choices and scheduling. Default: from the operating system.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = Some(seed);
+        self
+    }
+
+    /// What happens at the end of a run to the fibers that have not ended. Default: [`Shutdown::Unwind`].
+    pub fn shutdown(mut self, shutdown: Shutdown) -> Self {
+        self.shutdown = shutdown;
+        self
+    }
+
+    /// What happens when all fibers are asleep and nothing can wake them. Default: [`Deadlock::Panic`].
+    pub fn deadlock(mut self, deadlock: Deadlock) -> Self {
+        self.deadlock = deadlock;
+        self
+    }
+
+    /// Whether each of several workers is bound to a CPU of its own. Default: yes, unless another runtime of the process
+    /// has done so, or there are fewer CPUs than workers.
+    pub fn pin(mut self, pin: bool) -> Self {
+        self.pin = pin;
+        self
+    }
+
+    /// How many threads there are at most for blocking calls. They are made when they are needed. Default: 64.
+    pub fn blocking_threads(mut self, threads: usize) -> Self {
+        self.blocking_threads = threads;
+        self
+    }
+
+    /// How many blocking calls may wait for a thread. Default: 1024.
+    pub fn blocking_queue(mut self, calls: usize) -> Self {
+        self.blocking_queue = calls;
+        self
+    }
+
+    /// Builds the runtime: all its threads but the first, which is the one that calls [`Runtime::run`].
+    ///
+    /// # Errors
+    /// `InvalidInput` for no workers, sizes of which no stack can be made, and variables that are not numbers; whatever
+    /// the system says when it gives no thread or no descriptor. Nothing is left behind then.
+    pub fn build(self) -> io::Result<Runtime> {
+        let config = self.config()?;
+        panics::install_hook();
+        install_fault_handler(overflow::describe)?;
+        let shared = Shared::new(config)?;
+        let mut runtime = Runtime {
+            threads: Vec::new(),
+            shared,
+        };
+        for index in 1..runtime.shared.workers.len() {
+            // If this fails, dropping the runtime ends and joins the threads that there are.
+            runtime.threads.push(thread::start(&runtime.shared, index)?);
+        }
+        Ok(runtime)
+    }
+
+    fn config(self) -> io::Result<Config> {
+        let workers = match self.workers {
+            Some(workers) => workers,
+            None => match variable("FIBERS_WORKERS")? {
+                Some(workers) => workers,
+                None => std::thread::available_parallelism().map_or(1, usize::from),
+            },
+        };
+        let stack_size = match self.stack_size {
+            Some(bytes) => bytes,
+            None => variable("FIBERS_STACK_SIZE")?.unwrap_or(StackConfig::default().size),
+        };
+        if workers == 0 {
+            return invalid("a runtime needs at least one worker".into());
+        }
+        if self.blocking_threads == 0 {
+            return invalid("a runtime needs at least one thread for blocking calls".into());
+        }
+        Ok(Config {
+            workers,
+            stack_size,
+            guard_size: self.guard_size.unwrap_or(StackConfig::default().guard),
+            seed: self.seed.unwrap_or_else(sys::entropy),
+            shutdown: self.shutdown,
+            deadlock: self.deadlock,
+            pin: self.pin,
+            blocking_threads: self.blocking_threads,
+            blocking_queue: self.blocking_queue,
+        })
+    }
+}
+
+fn invalid<T>(message: String) -> io::Result<T> {
+    Err(io::Error::new(io::ErrorKind::InvalidInput, message))
+}
+
+/// A number from the environment.
+fn variable(name: &str) -> io::Result<Option<usize>> {
+    let Some(value) = env::var_os(name) else {
+        return Ok(None);
+    };
+    match value.to_str().and_then(|text| text.trim().parse().ok()) {
+        Some(number) => Ok(Some(number)),
+        None => invalid(format!("the variable {name} must be a whole number, but is {value:?}")),
+    }
+}
+
+/// Threads that run fibers.
+///
+/// Several runtimes may live in one process. Dropping one ends its threads; fibers that were spawned into it and never
+/// started are dropped.
+pub struct Runtime {
+    threads: Vec<JoinHandle<()>>,
+    shared: Arc<Shared>,
+}
+
+impl Runtime {
+    /// A runtime with the default settings.
+    ///
+    /// # Errors
+    /// As [`RuntimeBuilder::build`].
+    pub fn new() -> io::Result<Runtime> {
+        Runtime::builder().build()
+    }
+
+    /// Settings to build a runtime with.
+    pub fn builder() -> RuntimeBuilder {
+        RuntimeBuilder {
+            workers: None,
+            stack_size: None,
+            guard_size: None,
+            seed: None,
+            shutdown: Shutdown::default(),
+            deadlock: Deadlock::default(),
+            pin: true,
+            blocking_threads: 64,
+            blocking_queue: 1024,
+        }
+    }
+
+    /// Runs `main` as a fiber on the calling thread, which is a worker until it ends. So `main` may borrow, and need not be
+    /// `Send`. When it has returned or panicked, the [`Shutdown`] of the runtime says what happens to the other fibers.
+    ///
+    /// May be called again and again, by one thread at a time.
+    ///
+    /// # Panics
+    /// With the panic of `main`, if it panics. If it is called inside a fiber (of any runtime), or while another thread runs
+    /// the runtime; if all fibers are asleep for ever (see [`Deadlock`]); if there is no memory for the main fiber's stack.
+    ///
+    /// # Blocking
+    /// Until the run is over.
+    pub fn run<T>(&self, main: impl FnOnce() -> T) -> T {
+        enter::run(&self.shared, main)
+    }
+
+    /// A handle to spawn fibers from anywhere.
+    pub fn handle(&self) -> Handle {
+        Handle {
+            shared: self.shared.clone(),
+        }
+    }
+}
+
+impl Drop for Runtime {
+    fn drop(&mut self) {
+        {
+            let mut lifecycle = self.shared.lifecycle();
+            lifecycle.stop = true;
+            self.shared.announce();
+        }
+        for thread in self.threads.drain(..) {
+            // A worker does not panic; if one has, its message has been printed.
+            let _ = thread.join();
+        }
+        enter::close(&self.shared);
+    }
+}
+
+impl fmt::Debug for Runtime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Runtime")
+            .field("config", &self.shared.config)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Runs `main` as the main fiber of a new runtime with the default settings: see [`Runtime::run`].
+///
+/// # Panics
+/// As [`Runtime::run`], and if the runtime cannot be built.
+pub fn run<T>(main: impl FnOnce() -> T) -> T {
+    enter::refuse_nesting();
+    match Runtime::new() {
+        Ok(runtime) => runtime.run(main),
+        Err(error) => panic!("the runtime cannot be built: {error}"),
+    }
+}
+
+/// Spawns fibers into a runtime, from any thread. Does not keep the runtime alive.
+#[derive(Clone)]
+pub struct Handle {
+    pub(super) shared: Arc<Shared>,
+}
+
+impl Handle {
+    /// The runtime of the fiber that calls.
+    ///
+    /// # Panics
+    /// Outside of a fiber.
+    #[track_caller]
+    pub fn current() -> Handle {
+        Handle::try_current()
+            .expect("Handle::current() is for fibers: outside of a runtime, keep the result of Runtime::handle()")
+    }
+
+    /// The runtime of the fiber that calls, if a fiber does.
+    pub fn try_current() -> Option<Handle> {
+        Some(Handle {
+            shared: current::here()?.core().shared.clone(),
+        })
+    }
+
+    /// Spawns into this runtime. Between two runs the fiber waits for the next one.
+    ///
+    /// # Errors
+    /// If the runtime has been dropped, or there is no memory for stacks.
+    ///
+    /// # Safety
+    /// The body may be sent to another thread. `spec.place` is not `Local`.
+    pub(crate) unsafe fn spawn_raw<B: Body + 'static>(&self, spec: Spec, body: B) -> io::Result<FiberRef<B>> {
+        match current::worker_of(&self.shared) {
+            Some(core) => core.spawn(spec, body),
+            None => spawn_from_outside(&self.shared, spec, body),
+        }
+    }
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Handle")
+            .field("workers", &self.shared.workers.len())
+            .finish_non_exhaustive()
+    }
+}

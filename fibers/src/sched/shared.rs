@@ -1,0 +1,250 @@
+//! What the threads of one runtime share, and what of each worker others may touch.
+#![expect(unsafe_code, reason = "wakes go through pointers to parts of the runtime")]
+
+use std::fmt;
+use std::io;
+use std::ptr::NonNull;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use super::blocking::Pool;
+use super::deadlock::Board;
+use super::idle::Sleep;
+use super::queue::Inbox;
+use super::runtime::Config;
+use super::task::Task;
+use super::unstarted::Unstarted;
+use crate::epoll::{Event, Poller};
+use crate::prim::plain::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
+use crate::stack::StackPool;
+
+/// How far a run has come. The order matters: a run only ever moves on.
+pub(super) mod phase {
+    /// No run is going on.
+    pub(in crate::sched) const REST: u32 = 0;
+    /// The main fiber has not ended.
+    pub(in crate::sched) const RUN: u32 = 1;
+    /// It has, and the others are waited for.
+    pub(in crate::sched) const DRAIN: u32 = 2;
+    /// It has, and the others are unwound.
+    pub(in crate::sched) const UNWIND: u32 = 3;
+    /// The workers leave the run; what is still suspended is leaked.
+    pub(in crate::sched) const LEAVE: u32 = 4;
+}
+
+/// Serves the descriptors that are registered with the pollers of a runtime. Lives on a higher floor.
+pub(crate) trait Io: Send + Sync {
+    /// Something has happened on a descriptor. Called on a worker's own stack, with nothing locked.
+    fn event(&self, event: Event);
+    /// Itself, for whoever installed it.
+    fn as_any(&self) -> &(dyn std::any::Any + Send + Sync);
+}
+
+/// The part of a worker that is open to other threads.
+#[derive(Debug)]
+#[repr(align(128))]
+pub(super) struct Remote {
+    pub(super) index: usize,
+    /// Wakes from other threads, and fibers that are to start here and nowhere else.
+    pub(super) inbox: Inbox,
+    pub(super) sleep: Sleep,
+    pub(super) poller: Poller,
+    /// The runtime, for wakers from outside of it. Set once, before anybody sees this.
+    shared: AtomicPtr<Shared>,
+    pub(super) unstarted: Unstarted,
+    pub(super) counters: Counters,
+}
+
+/// Written by the owner alone (Relaxed, except `idle`), read by watchers.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub(super) struct Counters {
+    /// How many times a fiber was picked.
+    pub(super) picks: AtomicU64,
+    /// Nanoseconds without work.
+    pub(super) idle_ns: AtomicU64,
+    /// Stacks in use.
+    pub(super) live: AtomicUsize,
+    /// Entries in the wheel, when last idle.
+    pub(super) timers: AtomicUsize,
+    /// Fibers that are certain to be woken although they look forgotten, when last idle.
+    pub(super) owed: AtomicUsize,
+    /// Odd while the worker has nothing to run. SeqCst: see [`quiet`](super::quiet).
+    pub(super) idle: AtomicU64,
+    /// When the worker last looked at its poller.
+    pub(super) polled_ns: AtomicU64,
+}
+
+impl Remote {
+    fn new(index: usize, several: bool) -> io::Result<Remote> {
+        Ok(Remote {
+            index,
+            inbox: Inbox::new(),
+            sleep: Sleep::new(),
+            poller: Poller::new()?,
+            shared: AtomicPtr::default(),
+            unstarted: Unstarted::new(several),
+            counters: Counters::default(),
+        })
+    }
+
+    pub(super) fn shared(&self) -> *const Shared {
+        self.shared.load(Ordering::Relaxed)
+    }
+
+    /// Pushes to the inbox and wakes the worker. False if the runtime has ended.
+    ///
+    /// # Safety
+    /// The fiber is alive and in no queue, and something other than it keeps this worker's runtime alive.
+    pub(super) unsafe fn send(&self, task: NonNull<Task>) -> bool {
+        // SAFETY: the caller's promise.
+        let sent = unsafe { self.inbox.push(task) };
+        self.wake();
+        sent
+    }
+
+    /// Wakes the worker for fibers that were put into its queue of unstarted ones.
+    pub(super) fn wake_for_handover(&self) {
+        fence(Ordering::SeqCst); // pairs with the one of the sleeper: it sees the fibers, or is seen to sleep
+        self.wake();
+    }
+
+    /// Ends the worker's sleep, if it sleeps.
+    pub(super) fn wake(&self) {
+        // SAFETY: the runtime of a worker outlives it, and somebody keeps it alive while this is called.
+        let deep = unsafe { &(*self.shared()).deep };
+        if self.sleep.end(deep) {
+            // It fails only if the descriptor is broken, and then the sleeper finds out by itself.
+            let _ = self.poller.notify();
+        }
+    }
+}
+
+/// Who takes part in the run, and whether there is one.
+#[derive(Debug, Default)]
+pub(super) struct Lifecycle {
+    /// Number of the present run, or of the last one.
+    pub(super) run: u64,
+    pub(super) running: bool,
+    /// Worker threads that have not left the run.
+    pub(super) present: usize,
+    /// The runtime is being dropped.
+    pub(super) stop: bool,
+}
+
+/// One runtime.
+pub(super) struct Shared {
+    pub(super) workers: Box<[Remote]>,
+    pub(super) config: Config,
+    pub(super) stacks: Arc<StackPool>,
+    pub(super) phase: AtomicU32,
+    /// How many workers sleep deeply: a spawner wakes one.
+    pub(super) deep: AtomicUsize,
+    /// Ids are handed out in batches.
+    pub(super) ids: AtomicU64,
+    /// Whose turn it is to get a spread fiber.
+    pub(super) spread: AtomicUsize,
+    /// Descriptors registered with the pollers.
+    pub(super) descriptors: AtomicUsize,
+    pub(super) io: OnceLock<Box<dyn Io>>,
+    pub(super) blocking: Arc<Pool>,
+    pub(super) board: Board,
+    lifecycle: Mutex<Lifecycle>,
+    changed: Condvar,
+}
+
+impl Shared {
+    pub(super) fn new(config: Config) -> io::Result<Arc<Shared>> {
+        let several = config.workers > 1;
+        let workers = (0..config.workers)
+            .map(|i| Remote::new(i, several))
+            .collect::<io::Result<Box<[_]>>>()?;
+        let shared = Arc::new(Shared {
+            workers,
+            stacks: StackPool::new(config.stacks())?,
+            phase: AtomicU32::new(phase::REST),
+            deep: AtomicUsize::new(0),
+            ids: AtomicU64::new(1),
+            spread: AtomicUsize::new(0),
+            descriptors: AtomicUsize::new(0),
+            io: OnceLock::new(),
+            blocking: Pool::new(config.blocking_threads, config.blocking_queue),
+            board: Board::default(),
+            lifecycle: Mutex::default(),
+            changed: Condvar::new(),
+            config,
+        });
+        for worker in &shared.workers {
+            worker.shared.store(Arc::as_ptr(&shared).cast_mut(), Ordering::Relaxed);
+        }
+        Ok(shared)
+    }
+
+    pub(super) fn several(&self) -> bool {
+        self.workers.len() > 1
+    }
+
+    /// Moves the run on, and tells every worker. A phase that has passed does not come back.
+    pub(super) fn advance(&self, to: u32) {
+        if self.phase.fetch_max(to, Ordering::SeqCst) < to {
+            self.workers.iter().for_each(Remote::wake);
+        }
+    }
+
+    pub(super) fn lifecycle(&self) -> MutexGuard<'_, Lifecycle> {
+        self.lifecycle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Says that the life cycle has changed.
+    pub(super) fn announce(&self) {
+        self.changed.notify_all();
+    }
+
+    pub(super) fn wait_until<'a>(
+        &'a self,
+        lifecycle: MutexGuard<'a, Lifecycle>,
+        mut done: impl FnMut(&Lifecycle) -> bool,
+    ) -> MutexGuard<'a, Lifecycle> {
+        self.changed
+            .wait_while(lifecycle, |l| !done(l))
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Wakes one of the workers that sleep deeply, if there is one: there is work to take.
+    #[inline(always)]
+    pub(super) fn call_for_help(&self) {
+        if self.deep.load(Ordering::Relaxed) != 0 {
+            self.wake_a_sleeper();
+        }
+    }
+
+    #[cold]
+    fn wake_a_sleeper(&self) {
+        if let Some(worker) = self.workers.iter().find(|worker| worker.sleep.end_deep(&self.deep)) {
+            let _ = worker.poller.notify();
+        }
+    }
+
+    pub(super) fn take_ids(&self, count: u64) -> u64 {
+        self.ids.fetch_add(count, Ordering::Relaxed)
+    }
+
+    /// The worker whose turn it is to get a spread fiber.
+    pub(super) fn next_spread(&self) -> usize {
+        self.spread.fetch_add(1, Ordering::Relaxed) % self.workers.len()
+    }
+
+    /// Keeps the runtime's memory for ever, as leaked fibers need.
+    pub(super) fn keep_for_ever(self: &Arc<Shared>) {
+        std::mem::forget(self.clone());
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared")
+            .field("config", &self.config)
+            .field("phase", &self.phase)
+            .field("workers", &self.workers)
+            .finish_non_exhaustive()
+    }
+}

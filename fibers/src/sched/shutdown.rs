@@ -1,0 +1,154 @@
+//! How a run ends: what becomes of the fibers that the main fiber leaves behind.
+//!
+//! Unwinding, worker by worker: unstarted fibers are started with `cancelled`, so that their closures are dropped;
+//! suspended ones are resumed with [`Resumed::Unwind`], upon which their performers withdraw and raise; those that run are
+//! told at their next suspension. A fiber that swallows the unwinding is raised again, [`MAX_RAISES`] times in all, and
+//! then leaked. One that suspends in the middle of a panic is never raised into: it waits for its partner as ever.
+//!
+//! When no worker can go on (see [`quiet`](super::quiet)) what is left is leaked: its stack stays mapped and its block
+//! allocated for ever, since others may hold pointers to both; the runtime's memory stays with it, and a late wake is
+//! ignored.
+#![expect(unsafe_code, reason = "fibers are handled through pointers")]
+
+use std::ptr::NonNull;
+
+use super::context::StackHeader;
+use super::current::Resumed;
+use super::shared::phase;
+use super::task::{PARKED, Task, flag};
+use super::worker::{Core, unusual};
+use crate::prim::plain::Ordering;
+
+/// What happens at the end of a run to the fibers that have not ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Shutdown {
+    /// They are unwound: each blocked operation withdraws, and the destructors of the fiber run. Unstarted ones never run.
+    /// A fiber that catches the unwinding is unwound again when it blocks the next time, 16 times in all, and then leaked.
+    /// With `panic = "abort"`: as `Leak`.
+    #[default]
+    Unwind,
+    /// They are waited for.
+    Drain,
+    /// They are left as they are: neither they nor what they own is dropped.
+    Leak,
+}
+
+impl Shutdown {
+    /// What follows the end of the main fiber.
+    pub(super) fn first_phase(self) -> u32 {
+        match self {
+            Shutdown::Drain => phase::DRAIN,
+            Shutdown::Unwind if cfg!(panic = "unwind") => phase::UNWIND,
+            Shutdown::Unwind | Shutdown::Leak => phase::LEAVE,
+        }
+    }
+}
+
+/// How many times a fiber is unwound before it is given up.
+pub(super) const MAX_RAISES: u32 = 16;
+
+impl Core {
+    /// Takes notice of a new phase.
+    #[cold]
+    pub(super) fn enter(&self, phase: u32) {
+        self.phase.set(phase);
+        if phase == phase::UNWIND {
+            self.unusual.set(self.unusual.get() | unusual::ENDING);
+        }
+    }
+
+    /// Whether suspended fibers are unwound.
+    #[inline]
+    pub(super) fn is_ending(&self) -> bool {
+        self.unusual.get() & unusual::ENDING != 0
+    }
+
+    /// Whether a fiber that starts now only drops its closure.
+    #[inline(always)]
+    pub(super) fn cancels(&self, task: &Task) -> bool {
+        self.unusual.get() & unusual::ENDING != 0 && !task.has(flag::MAIN)
+    }
+
+    /// Resumes every fiber that is suspended, to be unwound. False if there was none.
+    pub(super) fn sweep(&self) -> bool {
+        let mut found = false;
+        for key in 0..self.registry.borrow().capacity() {
+            let place = self.registry.borrow().get(key).copied();
+            // SAFETY: what is registered is in use.
+            if let Some(place) = place.map(|place| unsafe { place.as_ref() }) {
+                found |= self.raise_into(place);
+            }
+        }
+        found
+    }
+
+    fn raise_into(&self, place: &StackHeader) -> bool {
+        let task = place.task();
+        // While the thread does not panic at all, nobody on it does, whatever it looked like when it suspended.
+        let spared = if std::thread::panicking() { flag::PANIC_COUNTED } else { 0 };
+        if task.link.load(Ordering::Relaxed) != PARKED || task.has(flag::MAIN | flag::OFFERED | spared) {
+            return false;
+        }
+        if place.raises.get() >= MAX_RAISES {
+            self.bury(place);
+            return true;
+        }
+        self.verdict.set(Resumed::Unwind);
+        // SAFETY: suspended and in no queue. A wake that is on its way finds it suspended again, or was withdrawn.
+        unsafe { self.resume(NonNull::from(task)) };
+        true
+    }
+
+    /// Gives the running fiber up for ever if it has been unwound often enough. Then this does not return.
+    pub(super) fn abandon_if_stubborn(&self, task: &Task) {
+        // SAFETY: a running fiber has a stack.
+        let place = unsafe { &*task.stack.get() };
+        if place.raises.get() >= MAX_RAISES {
+            self.abandoned.set(true);
+            self.ended.set(Some(NonNull::from(place)));
+            self.to_native(&task.sp);
+            unreachable!("an abandoned fiber was resumed");
+        }
+    }
+
+    /// Leaks a suspended fiber.
+    pub(super) fn bury(&self, place: &StackHeader) {
+        place.task().set(flag::LEAKED);
+        self.unregister(place);
+        place.take_stack().leak();
+        self.shared.keep_for_ever();
+    }
+
+    /// How many fibers here look forgotten but are certain to be woken, or wait for a stack.
+    pub(super) fn count_owed(&self) -> usize {
+        let registry = self.registry.borrow();
+        // SAFETY: what is registered is in use.
+        let owed = |place: &NonNull<StackHeader>| unsafe { place.as_ref() }.task().has(flag::OFFERED);
+        let offered = if self.unusual.get() == 0 {
+            0
+        } else {
+            registry.iter().filter(|(_, place)| owed(place)).count()
+        };
+        offered + usize::from(self.held.get().is_some())
+    }
+
+    /// Gives up all that is left here, at the end of the run.
+    pub(super) fn leave(&self) {
+        while self.started.pop().is_some() {}
+        if self.shared.config.shutdown.first_phase() == phase::LEAVE {
+            while self.remote().unstarted.pop_oldest().is_some() {}
+        }
+        // What came in late waits for the next run, or for the drop of the runtime.
+        for task in self.remote().inbox.drain() {
+            // SAFETY: alive, and out of the inbox; the runtime lives.
+            if unsafe { !task.as_ref().has(flag::STARTED) } {
+                unsafe { self.remote().inbox.push(task) };
+            }
+        }
+        let left: Vec<_> = self.registry.borrow().iter().map(|(_, place)| *place).collect();
+        for place in left {
+            // SAFETY: what is registered is in use.
+            self.bury(unsafe { place.as_ref() });
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! Spawning and waking, from wherever the caller is.
+#![expect(unsafe_code, reason = "fibers are handled through pointers")]
+
+use std::io;
+use std::sync::Arc;
+
+use super::current;
+use super::shared::Shared;
+use super::task::{Body, FiberRef, Place, Spec, TaskRef, allocate, flag};
+
+/// Spawns into the runtime of the caller.
+///
+/// # Errors
+/// When there is no memory for stacks; the error names the limit.
+///
+/// # Panics
+/// Outside of a runtime.
+///
+/// # Safety
+/// The body may be sent to another thread, unless `spec.place` is `Local`.
+#[inline]
+pub(crate) unsafe fn spawn<B: Body + 'static>(spec: Spec, body: B) -> io::Result<FiberRef<B>> {
+    match current::worker() {
+        // SAFETY: the worker that the calling thread is lives.
+        Some(core) => unsafe { core.as_ref() }.spawn(spec, body),
+        None => outside(),
+    }
+}
+
+#[cold]
+#[track_caller]
+fn outside() -> ! {
+    panic!(
+        "a fiber was spawned outside of a runtime: call it inside fibers::run(..) or Runtime::run(..), or spawn through a Handle"
+    )
+}
+
+/// Wakes a fiber, from any thread. Each park is owed one wake.
+///
+/// # Safety
+/// A wake is owed to the fiber, and this is the only one.
+#[inline]
+pub(crate) unsafe fn ready(task: TaskRef) {
+    match current::worker() {
+        // SAFETY: the worker that the calling thread is lives; the rest is the caller's promise.
+        Some(core) => unsafe { core.as_ref() }.ready(task),
+        None => ready_from_outside(task),
+    }
+}
+
+/// As [`ready`], by a thread that does not belong to the fiber's runtime.
+#[cold]
+pub(super) fn ready_from_outside(task: TaskRef) {
+    // SAFETY: a fiber that is owed a wake has not ended (or was leaked, with its runtime), so its owner is there. Once it
+    // is in the inbox it may end, and its runtime with it: hence the count that is taken before and given back after.
+    unsafe {
+        let owner = &*task.0.as_ref().owner.get();
+        Arc::increment_strong_count(owner.shared());
+        let keep = Arc::from_raw(owner.shared());
+        owner.send(task.0);
+        drop(keep);
+    }
+}
+
+/// Spawns into a runtime that is not the caller's.
+pub(super) fn spawn_from_outside<B: Body>(shared: &Arc<Shared>, spec: Spec, body: B) -> io::Result<FiberRef<B>> {
+    if let Some(error) = shared.stacks.exhausted() {
+        return Err(error);
+    }
+    let place = spec.place;
+    let fiber = allocate(spec, shared.take_ids(1), body, &shared.stacks)?;
+    let task = fiber.task().0;
+    let sent = match place {
+        // Thieves see it there, even if the worker is busy for long.
+        Place::Auto | Place::Spread if shared.several() => {
+            let to = &shared.workers[shared.next_spread()];
+            let sent = to.unstarted.push_oldest([task].into_iter());
+            to.wake_for_handover();
+            shared.call_for_help();
+            sent
+        }
+        // SAFETY: a new fiber; the caller holds the runtime.
+        Place::Worker(n) => unsafe { shared.workers[n % shared.workers.len()].send(task) },
+        // SAFETY: as above.
+        _ => unsafe { shared.workers[0].send(task) },
+    };
+    if sent {
+        return Ok(fiber);
+    }
+    debug_assert!(!fiber.header().has(flag::STARTED));
+    // The runtime has ended: whoever joins the fiber hears that it was cancelled.
+    // SAFETY: no queue has it, so this is its only run; then the reference of the run is given back.
+    unsafe {
+        task.as_ref().run(true);
+        super::task::Task::release(task);
+    }
+    Ok(fiber)
+}

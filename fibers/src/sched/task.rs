@@ -1,0 +1,436 @@
+//! What the scheduler keeps of a fiber: the header of its heap block, and the handles to it.
+//!
+//! A spawn is one allocation. Everything that only a started fiber needs stands at the top of its stack instead (see
+//! [`context`](super::context)), so that a fiber that waits for its first turn is small:
+//!
+//! ```text
+//!    [ Extras ]   only if the spawn gave a name or a stack size
+//!    [ Task   ]   64 bytes, what the scheduler knows
+//!    [ Body   ]   the closure, its result and whoever waits for it: belongs to the floors above
+//! ```
+//!
+//! Invariants:
+//! - The block is freed when the last reference is given back. The fiber itself holds one until it has ended.
+//! - `link` belongs to the queue the fiber is in. In no queue it is [`PARKED`]; whoever takes a fiber out of a queue says
+//!   so. Only the pusher writes it while the fiber is in no queue, and a fiber is pushed once for each time it parks.
+//! - `sp`, `stack`, `owner` and the flags of a started fiber are written by its owner only.
+#![expect(unsafe_code, reason = "the block is allocated, counted and freed by hand")]
+
+use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
+use std::cell::Cell;
+use std::fmt;
+use std::io;
+use std::marker::PhantomData;
+use std::ops::Deref;
+use std::panic::Location;
+use std::ptr::{NonNull, null};
+use std::sync::Arc;
+
+use super::context::StackHeader;
+use super::shared::Remote;
+use crate::arch::Sp;
+use crate::prim::plain::{AtomicPtr, AtomicU32, Ordering, fence};
+use crate::stack::{Stack, StackPool};
+
+/// The `link` of a fiber that is in no queue.
+pub(super) const PARKED: *mut Task = std::ptr::without_provenance_mut(1);
+
+/// One bit each of a task's flags.
+pub(super) mod flag {
+    /// It is the main fiber: never cancelled, never unwound by a shutdown.
+    pub(in crate::sched) const MAIN: u32 = 1 << 0;
+    /// It has run its first instruction, so it has a stack and an owner. Set by the owner.
+    pub(in crate::sched) const STARTED: u32 = 1 << 1;
+    /// It starts on the worker it was given to: thieves do not see it. Set at the spawn.
+    pub(in crate::sched) const FIXED: u32 = 1 << 2;
+    /// A panic of this fiber has been seen by the hook, or a shutdown unwinds it. Set and cleared by the owner.
+    pub(in crate::sched) const PANICKING: u32 = 1 << 3;
+    /// Its last park returned `Unwind` or `Deadlock`, and it has not said yet whether its operation was withdrawn. Its
+    /// next park waits for the wake that is owed to it.
+    pub(in crate::sched) const OFFERED: u32 = 1 << 4;
+    /// Given up by a shutdown: its stack stays as it is, for ever, and wakes for it are ignored.
+    pub(in crate::sched) const LEAKED: u32 = 1 << 5;
+    /// Suspended in the middle of a panic, and counted as such by its worker.
+    pub(in crate::sched) const PANIC_COUNTED: u32 = 1 << 6;
+}
+
+/// What a fiber runs. It lives inside the fiber's block, hence the shared reference: the implementor keeps its closure in
+/// a cell. `run` is called exactly once.
+pub(crate) trait Body {
+    /// Runs on the fiber's own stack, and must not unwind. `cancelled` says that the closure is to be dropped, not run:
+    /// the runtime ends. Then the caller may also be a plain thread (the one that drops the runtime).
+    fn run(&self, cancelled: bool);
+}
+
+/// Where a fiber may start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// With its spawner, unless the placement policy moves it before it starts.
+    #[default]
+    Auto,
+    /// On the workers in turn.
+    Spread,
+    /// On this worker (modulo their number).
+    Worker(usize),
+    /// On the spawner's worker, for a body that is not `Send`.
+    Local,
+}
+
+/// How to spawn a fiber.
+#[derive(Debug)]
+pub(crate) struct Spec {
+    pub(crate) name: Option<Box<str>>,
+    pub(crate) stack_size: Option<usize>,
+    pub(crate) place: Place,
+    pub(crate) site: &'static Location<'static>,
+}
+
+impl Spec {
+    /// No name, the default stack.
+    pub(crate) const fn new(place: Place, site: &'static Location<'static>) -> Spec {
+        Spec {
+            name: None,
+            stack_size: None,
+            place,
+            site,
+        }
+    }
+}
+
+/// What few fibers have.
+pub(super) struct Extras {
+    name: Option<Box<str>>,
+    /// Of the size that the spawn asked for; until the start.
+    stack: Cell<Option<Stack>>,
+}
+
+struct VTable {
+    run: unsafe fn(&Task, bool),
+    free: unsafe fn(NonNull<Task>),
+    /// How many bytes before the task its extras stand; 0: it has none.
+    extras: usize,
+}
+
+/// The header of every fiber.
+#[repr(C)]
+pub(crate) struct Task {
+    vtable: &'static VTable,
+    /// The next one in the queue this fiber is in.
+    pub(super) link: AtomicPtr<Task>,
+    /// Where it suspended. Meaningful while it is started and not running.
+    pub(super) sp: Cell<Sp>,
+    /// Its stack, from the start on.
+    pub(super) stack: Cell<*const StackHeader>,
+    /// The worker that runs it, from the start on. Written before anybody can owe it a wake.
+    pub(super) owner: Cell<*const Remote>,
+    refs: AtomicU32,
+    /// Relaxed throughout: read by others only where something else orders it.
+    flags: AtomicU32,
+    pub(super) id: u64,
+    pub(super) site: &'static Location<'static>,
+}
+
+#[repr(C)]
+struct Block<B> {
+    task: Task,
+    body: B,
+}
+
+#[repr(C)]
+struct Extended<B> {
+    extras: Extras,
+    block: Block<B>,
+}
+
+impl Task {
+    pub(super) fn has(&self, bits: u32) -> bool {
+        self.flags.load(Ordering::Relaxed) & bits != 0
+    }
+
+    pub(super) fn set(&self, bits: u32) {
+        self.flags.store(self.flags.load(Ordering::Relaxed) | bits, Ordering::Relaxed);
+    }
+
+    pub(super) fn clear(&self, bits: u32) {
+        self.flags
+            .store(self.flags.load(Ordering::Relaxed) & !bits, Ordering::Relaxed);
+    }
+
+    pub(super) fn extras(&self) -> Option<&Extras> {
+        if self.vtable.extras == 0 {
+            return None;
+        }
+        // SAFETY: the vtable of an extended block says how far before the task its extras lie, and they live as long.
+        Some(unsafe { &*std::ptr::from_ref(self).byte_sub(self.vtable.extras).cast() })
+    }
+
+    pub(super) fn name(&self) -> Option<&str> {
+        self.extras()?.name.as_deref()
+    }
+
+    /// Whether it came with a stack of its own size.
+    pub(super) fn has_own_stack(&self) -> bool {
+        self.extras().is_some_and(|extras| {
+            let stack = extras.stack.take();
+            let has = stack.is_some();
+            extras.stack.set(stack);
+            has
+        })
+    }
+
+    pub(super) fn take_own_stack(&self) -> Option<Stack> {
+        self.extras()?.stack.take()
+    }
+
+    /// Runs the body.
+    ///
+    /// # Safety
+    /// Called once for each task, by whoever took it out of its queue.
+    #[inline]
+    pub(super) unsafe fn run(&self, cancelled: bool) {
+        // SAFETY: the vtable was made for the type of this block.
+        unsafe { (self.vtable.run)(self, cancelled) }
+    }
+
+    /// Gives one reference back, and frees the block with the last one.
+    ///
+    /// # Safety
+    /// The caller owns a reference and does not touch the task after this.
+    #[inline]
+    pub(super) unsafe fn release(task: NonNull<Task>) {
+        // SAFETY: the caller's reference keeps the block alive until the decrement.
+        let header = unsafe { task.as_ref() };
+        // The only reference left is the caller's: nobody can make another one. Acquire pairs with the decrements of the
+        // others. It saves the decrement for fibers whose handle is gone before they end.
+        if header.refs.load(Ordering::Acquire) != 1 {
+            if header.refs.fetch_sub(1, Ordering::Release) != 1 {
+                return;
+            }
+            fence(Ordering::Acquire); // pairs with the decrements of the others
+        }
+        // SAFETY: nobody has a reference any more.
+        unsafe { (header.vtable.free)(task) }
+    }
+
+    fn retain(&self) {
+        let before = self.refs.fetch_add(1, Ordering::Relaxed);
+        assert!(before < u32::MAX / 2, "too many handles to one fiber");
+    }
+}
+
+struct Tables<B>(PhantomData<B>);
+
+impl<B: Body> Tables<B> {
+    const PLAIN: &'static VTable = &VTable {
+        run: run::<B>,
+        free: free::<B>,
+        extras: 0,
+    };
+    const EXTENDED: &'static VTable = &VTable {
+        run: run::<B>,
+        free: free_extended::<B>,
+        extras: std::mem::offset_of!(Extended<B>, block),
+    };
+}
+
+/// # Safety
+/// `task` is the header of a `Block<B>`.
+unsafe fn run<B: Body>(task: &Task, cancelled: bool) {
+    // SAFETY: the body stands behind the header, in the same allocation, and is only ever borrowed shared.
+    unsafe { (*std::ptr::from_ref(task).cast::<Block<B>>()).body.run(cancelled) }
+}
+
+/// # Safety
+/// `task` is the header of a `Block<B>` made by [`allocate`], and nobody refers to it.
+unsafe fn free<B>(task: NonNull<Task>) {
+    // SAFETY: as above; the value is dropped once and its memory given back with the layout it was allocated with.
+    unsafe {
+        task.cast::<Block<B>>().drop_in_place();
+        dealloc(task.as_ptr().cast(), Layout::new::<Block<B>>());
+    }
+}
+
+/// # Safety
+/// `task` is the header inside an `Extended<B>` made by [`allocate`], and nobody refers to it.
+unsafe fn free_extended<B>(task: NonNull<Task>) {
+    // SAFETY: as above.
+    unsafe {
+        let whole = task.byte_sub(std::mem::offset_of!(Extended<B>, block)).cast::<Extended<B>>();
+        whole.drop_in_place();
+        dealloc(whole.as_ptr().cast(), Layout::new::<Extended<B>>());
+    }
+}
+
+/// Makes a block that is in no queue, with two references: the fiber's own and the one returned.
+///
+/// # Errors
+/// If there is no stack of the size that is asked for.
+#[inline]
+pub(super) fn allocate<B: Body>(spec: Spec, id: u64, body: B, stacks: &Arc<StackPool>) -> io::Result<FiberRef<B>> {
+    if spec.name.is_some() || spec.stack_size.is_some() {
+        return allocate_extended(spec, id, body, stacks);
+    }
+    let block = Block {
+        task: header(Tables::<B>::PLAIN, &spec, id),
+        body,
+    };
+    Ok(FiberRef { block: new(block) })
+}
+
+#[cold]
+fn allocate_extended<B: Body>(spec: Spec, id: u64, body: B, stacks: &Arc<StackPool>) -> io::Result<FiberRef<B>> {
+    let task = header(Tables::<B>::EXTENDED, &spec, id);
+    let stack = spec.stack_size.map(|bytes| stacks.alloc_sized(bytes)).transpose()?;
+    let extras = Extras {
+        name: spec.name,
+        stack: Cell::new(stack),
+    };
+    let whole = new(Extended {
+        extras,
+        block: Block { task, body },
+    });
+    // SAFETY: the block lies inside the allocation.
+    let block = unsafe { whole.byte_add(std::mem::offset_of!(Extended<B>, block)).cast() };
+    Ok(FiberRef { block })
+}
+
+fn header(vtable: &'static VTable, spec: &Spec, id: u64) -> Task {
+    let flags = match spec.place {
+        Place::Auto | Place::Spread => 0,
+        Place::Worker(_) | Place::Local => flag::FIXED,
+    };
+    Task {
+        vtable,
+        link: AtomicPtr::new(PARKED),
+        sp: Cell::new(Sp::NULL),
+        stack: Cell::new(null()),
+        owner: Cell::new(null()),
+        refs: AtomicU32::new(2),
+        flags: AtomicU32::new(flags),
+        id,
+        site: spec.site,
+    }
+}
+
+#[inline]
+fn new<T>(value: T) -> NonNull<T> {
+    let layout = Layout::new::<T>();
+    // SAFETY: the layout is not of size zero, as every `T` here has a header.
+    let Some(place) = NonNull::new(unsafe { alloc(layout) }.cast::<T>()) else {
+        handle_alloc_error(layout)
+    };
+    // SAFETY: fresh memory of the right layout.
+    unsafe { place.write(value) };
+    place
+}
+
+/// A fiber, uncounted: valid for as long as a wake for it is owed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct TaskRef(pub(super) NonNull<Task>);
+
+// SAFETY: it is an address. What may be done with it from another thread is a push to its owner's inbox, which is atomic.
+unsafe impl Send for TaskRef {}
+// SAFETY: as above.
+unsafe impl Sync for TaskRef {}
+
+impl fmt::Debug for TaskRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "TaskRef({:p})", self.0)
+    }
+}
+
+/// A counted handle to a fiber and what it runs.
+pub(crate) struct FiberRef<B> {
+    block: NonNull<Block<B>>,
+}
+
+// SAFETY: a handle gives shared access to the body, and the last one drops it, on whatever thread that is. The header
+// behind it is used through atomics, or through fields that do not change after the spawn.
+unsafe impl<B: Send + Sync> Send for FiberRef<B> {}
+// SAFETY: as above.
+unsafe impl<B: Send + Sync> Sync for FiberRef<B> {}
+
+impl<B> FiberRef<B> {
+    /// A number that no other fiber of the runtime ever has.
+    pub(crate) fn id(&self) -> u64 {
+        self.header().id
+    }
+
+    pub(crate) fn name(&self) -> Option<&str> {
+        self.header().name()
+    }
+
+    /// Where it was spawned.
+    pub(crate) fn site(&self) -> &'static Location<'static> {
+        self.header().site
+    }
+
+    /// The fiber, uncounted.
+    pub(crate) fn task(&self) -> TaskRef {
+        TaskRef(self.block.cast())
+    }
+
+    /// Forgets the handle, keeping its reference.
+    pub(super) fn into_task(self) -> NonNull<Task> {
+        let task = self.block.cast();
+        std::mem::forget(self);
+        task
+    }
+
+    pub(super) fn header(&self) -> &Task {
+        // SAFETY: the handle's reference keeps the block alive.
+        unsafe { &self.block.as_ref().task }
+    }
+}
+
+impl<B> Deref for FiberRef<B> {
+    type Target = B;
+
+    fn deref(&self) -> &B {
+        // SAFETY: the handle's reference keeps the block alive.
+        unsafe { &self.block.as_ref().body }
+    }
+}
+
+impl<B> Clone for FiberRef<B> {
+    fn clone(&self) -> Self {
+        self.header().retain();
+        FiberRef { block: self.block }
+    }
+}
+
+impl<B> Drop for FiberRef<B> {
+    fn drop(&mut self) {
+        // SAFETY: the handle's own reference.
+        unsafe { Task::release(self.block.cast()) }
+    }
+}
+
+impl<B> fmt::Debug for FiberRef<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.header().fmt(f)
+    }
+}
+
+/// How messages name a fiber: `fiber 7 'acceptor', spawned at src/main.rs:12:5`.
+impl fmt::Display for Task {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "fiber {}", self.id)?;
+        if let Some(name) = self.name() {
+            write!(f, " '{name}'")?;
+        }
+        if self.has(flag::MAIN) {
+            return write!(f, " (main)");
+        }
+        write!(f, ", spawned at {}", self.site)
+    }
+}
+
+impl fmt::Debug for Task {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Fiber")
+            .field("id", &self.id)
+            .field("name", &self.name())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,124 @@
+//! Running, spawning, parking, yielding, alarms.
+
+use std::sync::atomic::AtomicUsize;
+
+use super::*;
+
+#[test]
+fn run_returns_and_borrows() {
+    let text = String::from("borrowed");
+    assert_eq!(runtime(1).run(|| text.len()), 8);
+    assert_eq!(runtime(2).run(|| text.len()), 8);
+}
+
+#[test]
+fn panic_of_main_passes_through() {
+    let rt = runtime(1);
+    let result = catch_unwind(AssertUnwindSafe(|| rt.run(|| panic!("from main"))));
+    assert_eq!(result.unwrap_err().downcast_ref::<&str>(), Some(&"from main"));
+    assert_eq!(rt.run(|| 3), 3);
+}
+
+#[test]
+fn spawned_fibers_run() {
+    let _dog = watchdog(60);
+    for workers in [1, 2, 4] {
+        let count = Arc::new(AtomicUsize::new(0));
+        runtime(workers).run(|| {
+            let all: Vec<_> = (0..1000)
+                .map(|_| {
+                    let count = count.clone();
+                    go(move || {
+                        count.fetch_add(1, Ordering::Relaxed);
+                    })
+                })
+                .collect();
+            all.iter().for_each(|done| done.event.wait());
+        });
+        assert_eq!(count.load(Ordering::Relaxed), 1000);
+    }
+}
+
+#[test]
+fn ping_pong() {
+    let _dog = watchdog(60);
+    for workers in [1, 2] {
+        runtime(workers).run(|| {
+            let (a, b) = (Arc::new(Event::default()), Arc::new(Event::default()));
+            let (a2, b2) = (a.clone(), b.clone());
+            go(move || {
+                for _ in 0..10_000 {
+                    a2.wait();
+                    b2.signal();
+                }
+            });
+            for _ in 0..10_000 {
+                a.signal();
+                b.wait();
+            }
+        });
+    }
+}
+
+#[test]
+fn yields_take_turns() {
+    runtime(1).run(|| {
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let all: Vec<_> = (0..3)
+            .map(|i| {
+                let log = log.clone();
+                go(move || {
+                    for _ in 0..3 {
+                        log.lock().unwrap().push(i);
+                        yield_now();
+                    }
+                })
+            })
+            .collect();
+        all.iter().for_each(|done| done.event.wait());
+        assert_eq!(log.lock().unwrap().iter().filter(|&&i| i == 2).count(), 3);
+    });
+}
+
+/// Sleeps through the wheel.
+pub(super) fn nap(ns: u64) {
+    let here = here().expect("on a fiber");
+    let task = here.task();
+    /// Wakes the fiber whose reference `data` points to.
+    unsafe fn wake(data: *const ()) {
+        // SAFETY: the sleeping fiber keeps its reference, and is woken by nobody else.
+        unsafe { ready(*data.cast::<TaskRef>()) }
+    }
+    here.arm(
+        here.now_ns() + ns,
+        Alarm {
+            data: std::ptr::from_ref(&task).cast(),
+            fire: wake,
+        },
+    );
+    while park_as(WaitKind::Time) != Resumed::Ready {}
+}
+
+#[test]
+fn alarms_fire_in_order_and_never_early() {
+    let _dog = watchdog(60);
+    for workers in [1, 2] {
+        runtime(workers).run(|| {
+            let log = Arc::new(Mutex::new(Vec::new()));
+            let all: Vec<_> = [30, 10, 20]
+                .map(|ms| {
+                    let log = log.clone();
+                    go_to(Place::Local, move || {
+                        let began = Instant::now();
+                        nap(ms * 1_000_000);
+                        assert!(began.elapsed() >= Duration::from_millis(ms));
+                        log.lock().unwrap().push(ms);
+                    })
+                })
+                .into();
+            all.iter().for_each(|done| done.event.wait());
+            assert!(all.iter().all(|done| !done.panicked.load(Ordering::SeqCst)));
+            assert_eq!(*log.lock().unwrap(), [10, 20, 30]);
+        });
+    }
+}
