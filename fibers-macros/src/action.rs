@@ -28,8 +28,7 @@ impl Action {
     /// Parses the rest of the input, for the macro called `name`.
     pub(crate) fn parse(input: ParseStream, name: &str) -> Result<Action> {
         if input.is_empty() {
-            let message =
-                format!("nothing to run: `{name}(f(a))`, `{name} {{ .. }}`, `{name}(tx <- value)`");
+            let message = format!("nothing to run: `{name}(f(a))`, `{name} {{ .. }}`, `{name}(tx <- value)`");
             return Err(input.error(message));
         }
         if input.peek(Token![move]) && input.peek2(syn::token::Brace) {
@@ -113,9 +112,7 @@ impl Keep {
             (Keep::Places, Expr::Field(it)) => self.keeps_place(&it.base),
             (Keep::Places, Expr::Index(it)) => self.keeps_place(&it.expr),
             (Keep::Places, Expr::Paren(it)) => self.keeps_place(&it.expr),
-            (Keep::Places, Expr::Unary(it)) => {
-                matches!(it.op, UnOp::Deref(_)) && self.keeps_place(&it.expr)
-            }
+            (Keep::Places, Expr::Unary(it)) => matches!(it.op, UnOp::Deref(_)) && self.keeps_place(&it.expr),
             (Keep::Places, _) => false,
         }
     }
@@ -198,9 +195,8 @@ impl Now {
     fn bind(&mut self, expr: &Expr) -> TokenStream {
         let name: Ident = format_ident!("__v{}", self.count, span = at(expr));
         self.count += 1;
-        self.setup.extend(
-            quote_spanned!(Span::mixed_site()=> #[allow(unused_mut)] let mut #name = #expr;),
-        );
+        self.setup
+            .extend(quote_spanned!(Span::mixed_site()=> #[allow(unused_mut)] let mut #name = #expr;));
         name.into_token_stream()
     }
 }
@@ -211,10 +207,7 @@ fn operation(input: ParseStream, name: &str) -> Result<Option<Action>> {
     let Some(arrow) = arrow_span(&tokens) else {
         return Ok(None);
     };
-    let mut separators = tokens
-        .clone()
-        .into_iter()
-        .skip_while(|token| !is(token, ';'));
+    let mut separators = tokens.clone().into_iter().skip_while(|token| !is(token, ';'));
     let in_statement = |arrow| {
         let message = format!(
             "`<-` performs one operation, and stands alone: `{name}(tx <- value)`; among statements, write `tx.send(value)` \
@@ -240,32 +233,21 @@ fn classify(expr: Expr, name: &str) -> Result<Action> {
         Expr::Closure(closure) => check_closure(closure, name),
         Expr::Block(block) if block.label.is_none() => Ok(Action::Block(block.into_token_stream())),
         Expr::Async(block) => {
-            let message =
-                format!("a fiber needs no `async`: write `{name} {{ .. }}`, and call what blocks");
+            let message = format!("a fiber needs no `async`: write `{name} {{ .. }}`, and call what blocks");
             Err(Error::new_spanned(block.async_token, message))
         }
         Expr::Await(it) => {
-            let message = format!(
-                "a fiber needs no `await`: write `{name}(f(a))`, with a function that is not `async`"
-            );
+            let message = format!("a fiber needs no `await`: write `{name}(f(a))`, with a function that is not `async`");
             Err(Error::new_spanned(it.await_token, message))
         }
         Expr::Try(it) => Err(Error::new_spanned(it.question_token, no_question(name))),
         Expr::Path(_) | Expr::Field(_) => {
             let written = expr.to_token_stream();
-            let message =
-                format!("this names something, but calls nothing: write `{name}({written}())`");
+            let message = format!("this names something, but calls nothing: write `{name}({written}())`");
             Err(Error::new_spanned(expr, message))
         }
-        Expr::Lit(_)
-        | Expr::Reference(_)
-        | Expr::Tuple(_)
-        | Expr::Array(_)
-        | Expr::Range(_)
-        | Expr::Struct(_) => {
-            let message = format!(
-                "a value cannot run: `{name}(f(a))`, `{name} {{ .. }}`, `{name}(tx <- value)`"
-            );
+        Expr::Lit(_) | Expr::Reference(_) | Expr::Tuple(_) | Expr::Array(_) | Expr::Range(_) | Expr::Struct(_) => {
+            let message = format!("a value cannot run: `{name}(f(a))`, `{name} {{ .. }}`, `{name}(tx <- value)`");
             Err(Error::new_spanned(expr, message))
         }
         other => Ok(Action::Block(braced(other.into_token_stream()))),
@@ -278,21 +260,16 @@ fn no_question(name: &str) -> String {
                 handle the error inside, `go! { .. }`"
             .into();
     }
-    format!(
-        "`?` cannot leave a function that is over already: handle the error, `{name} {{ if let Err(e) = f(a) {{ .. }} }}`"
-    )
+    format!("`?` cannot leave a function that is over already: handle the error, `{name} {{ if let Err(e) = f(a) {{ .. }} }}`")
 }
 
 fn check_closure(closure: syn::ExprClosure, name: &str) -> Result<Action> {
     if let Some(word) = &closure.asyncness {
-        let message =
-            format!("a fiber needs no `async`: write `{name}(|| ..)`, and call what blocks");
+        let message = format!("a fiber needs no `async`: write `{name}(|| ..)`, and call what blocks");
         return Err(Error::new_spanned(word, message));
     }
     if !closure.inputs.is_empty() {
-        let message = format!(
-            "nobody passes arguments to this closure: write `{name}(|| ..)`, or `{name}(f(a))`"
-        );
+        let message = format!("nobody passes arguments to this closure: write `{name}(|| ..)`, or `{name}(f(a))`");
         return Err(Error::new_spanned(&closure.inputs, message));
     }
     Ok(Action::Closure(closure))

@@ -96,10 +96,7 @@ fn parse_options(input: ParseStream) -> Result<(Options, Errors)> {
     while !input.is_empty() {
         let name = input.call(Ident::parse_any)?;
         if !input.peek(Token![=]) {
-            return Err(Error::new_spanned(
-                &name,
-                format!("`{name}` needs a value: `{name} = ..`"),
-            ));
+            return Err(Error::new_spanned(&name, format!("`{name}` needs a value: `{name} = ..`")));
         }
         input.parse::<Token![=]>()?;
         options.set(name, input, &mut errors)?;
@@ -112,8 +109,7 @@ fn parse_options(input: ParseStream) -> Result<(Options, Errors)> {
 
 impl Options {
     fn set(&mut self, name: Ident, input: ParseStream, errors: &mut Errors) -> Result<()> {
-        let is_double = self.settings.iter().any(|(set, _)| *set == name)
-            || name == "crate" && self.root.is_some();
+        let is_double = self.settings.iter().any(|(set, _)| *set == name) || name == "crate" && self.root.is_some();
         if is_double {
             errors.push(&name, &format!("`{name}` is given twice"));
         }
@@ -124,10 +120,7 @@ impl Options {
         let value = input.parse()?;
         if !SETTINGS.iter().any(|known| name == known) {
             let known = SETTINGS.join("`, `");
-            errors.push(
-                &name,
-                &format!("unknown option `{name}`: there are `{known}` and `crate`"),
-            );
+            errors.push(&name, &format!("unknown option `{name}`: there are `{known}` and `crate`"));
         }
         self.settings.push((name, value));
         Ok(())
@@ -137,13 +130,13 @@ impl Options {
 fn check(kind: Kind, function: &Function, errors: &mut Errors) {
     let (name, signature) = (kind.name(), &function.signature);
     if let Some(word) = &signature.asyncness {
-        errors.push(word, &format!("fibers need no `async`: write `fn {name}()`, and call what blocks, without `.await`"));
-    }
-    if let Some(word) = &signature.constness {
         errors.push(
             word,
-            "a `const fn` cannot run fibers: leave out the `const`",
+            &format!("fibers need no `async`: write `fn {name}()`, and call what blocks, without `.await`"),
         );
+    }
+    if let Some(word) = &signature.constness {
+        errors.push(word, "a `const fn` cannot run fibers: leave out the `const`");
     }
     if let Some(word) = &signature.unsafety {
         errors.push(word, "leave out the `unsafe`, and put a block of it inside");
@@ -167,17 +160,11 @@ fn check(kind: Kind, function: &Function, errors: &mut Errors) {
         );
     }
     if function.body.is_none() {
-        errors.push(
-            &signature.ident,
-            &format!("a body is missing: `fn {name}() {{ .. }}`"),
-        );
+        errors.push(&signature.ident, &format!("a body is missing: `fn {name}() {{ .. }}`"));
     }
     let is_test = |attribute: &&Attribute| kind == Kind::Test && attribute.path().is_ident("test");
     if let Some(attribute) = function.attributes.iter().find(is_test) {
-        errors.push(
-            attribute,
-            "`#[fibers::test]` makes a test already: leave this out",
-        );
+        errors.push(attribute, "`#[fibers::test]` makes a test already: leave this out");
     }
 }
 
@@ -190,10 +177,10 @@ fn expand(kind: Kind, options: &Options, function: &Function) -> TokenStream {
         body,
     } = function;
     let output = closure_output(&signature.output);
-    let root = options.root.as_ref().map_or_else(
-        || quote_spanned!(site=> ::fibers),
-        |path| quote_spanned!(site=> #path),
-    );
+    let root = options
+        .root
+        .as_ref()
+        .map_or_else(|| quote_spanned!(site=> ::fibers), |path| quote_spanned!(site=> #path));
     let settings = options
         .settings
         .iter()

@@ -55,9 +55,7 @@ struct Options {
     clones: Vec<Ident>,
 }
 
-const KNOWN: [&str; 7] = [
-    "name", "stack", "local", "spread", "worker", "scope", "clone",
-];
+const KNOWN: [&str; 7] = ["name", "stack", "local", "spread", "worker", "scope", "clone"];
 
 impl Options {
     /// Whether options stand ahead, known or not. What looks like one and is a statement goes into braces.
@@ -69,11 +67,9 @@ impl Options {
         let is_known = KNOWN.iter().any(|known| word == known);
         if ahead.peek(token::Paren) {
             let _: Result<TokenTree> = ahead.parse();
-            return word == "clone"
-                && (ahead.is_empty() || ahead.peek(Token![;]) || ahead.peek(Token![,]));
+            return word == "clone" && (ahead.is_empty() || ahead.peek(Token![;]) || ahead.peek(Token![,]));
         }
-        let is_assigned =
-            ahead.peek(Token![=]) && !ahead.peek(Token![==]) && !ahead.peek(Token![=>]);
+        let is_assigned = ahead.peek(Token![=]) && !ahead.peek(Token![==]) && !ahead.peek(Token![=>]);
         let is_keyword = syn::parse_str::<syn::Ident>(&word.to_string()).is_err();
         !is_keyword && (is_assigned || ahead.peek(Token![,]) || ahead.peek(Token![;]))
             || is_known && word != "clone" && ahead.is_empty()
@@ -135,16 +131,8 @@ impl Options {
                 &worker,
                 "`spread` and `worker` both say where the fiber starts: leave out one",
             ),
-            (
-                &self.local,
-                &scope,
-                "a fiber of a scope may run anywhere: leave out `local`",
-            ),
-            (
-                &worker,
-                &scope,
-                "a fiber of a scope may run anywhere: leave out `worker`",
-            ),
+            (&self.local, &scope, "a fiber of a scope may run anywhere: leave out `local`"),
+            (&worker, &scope, "a fiber of a scope may run anywhere: leave out `worker`"),
         ];
         for (one, other, message) in pairs {
             if let (Some(word), Some(_)) = (one, other) {
@@ -155,10 +143,7 @@ impl Options {
 
     /// Whether a `Builder` is needed.
     fn is_built(&self) -> bool {
-        self.name.is_some()
-            || self.stack.is_some()
-            || self.worker.is_some()
-            || self.spread.is_some()
+        self.name.is_some() || self.stack.is_some() || self.worker.is_some() || self.spread.is_some()
     }
 }
 
@@ -178,10 +163,7 @@ fn set(option: &mut Option<(Ident, Expr)>, word: &Ident, value: Expr, errors: &m
 
 fn flag(option: &mut Option<Ident>, input: ParseStream, word: Ident, errors: &mut Errors) {
     if input.peek(Token![=]) {
-        errors.push(
-            &word,
-            &format!("`{word}` takes no value: write `go!({word}; ..)`"),
-        );
+        errors.push(&word, &format!("`{word}` takes no value: write `go!({word}; ..)`"));
         skip_value(input);
     }
     if option.replace(word.clone()).is_some() {
@@ -218,21 +200,19 @@ fn skip_value(input: ParseStream) {
 fn clones(input: ParseStream, word: &Ident, errors: &mut Errors) -> Result<Vec<Ident>> {
     if !input.peek(token::Paren) {
         skip_value(input);
-        errors.push(
-            word,
-            "`clone` names the variables to clone: `go!(clone(tx, wg); ..)`",
-        );
+        errors.push(word, "`clone` names the variables to clone: `go!(clone(tx, wg); ..)`");
         return Ok(Vec::new());
     }
     let names;
     syn::parenthesized!(names in input);
     let names = Punctuated::<Expr, Token![,]>::parse_terminated(&names)?;
     let variable = |expr: Expr| match &expr {
-        Expr::Path(path) if path.path.get_ident().is_some_and(|name| name != "self") => {
-            path.path.get_ident().cloned()
-        }
+        Expr::Path(path) if path.path.get_ident().is_some_and(|name| name != "self") => path.path.get_ident().cloned(),
         _ => {
-            errors.push(&expr, "`clone` takes the names of variables: `let x = ..` before the `go!`, then `clone(x)`");
+            errors.push(
+                &expr,
+                "`clone` takes the names of variables: `let x = ..` before the `go!`, then `clone(x)`",
+            );
             None
         }
     };
@@ -264,21 +244,9 @@ fn builder(root: &Root, options: &Options) -> TokenStream {
     if !options.is_built() {
         return TokenStream::new();
     }
-    let value = |option: &Option<(Ident, Expr)>| {
-        option
-            .as_ref()
-            .map(|(_, value)| value.to_token_stream())
-            .into_iter()
-    };
-    let (name, stack, worker) = (
-        value(&options.name),
-        value(&options.stack),
-        value(&options.worker),
-    );
-    let spread = options
-        .spread
-        .iter()
-        .map(|_| quote_spanned!(Span::mixed_site()=> .spread()));
+    let value = |option: &Option<(Ident, Expr)>| option.as_ref().map(|(_, value)| value.to_token_stream()).into_iter();
+    let (name, stack, worker) = (value(&options.name), value(&options.stack), value(&options.worker));
+    let spread = options.spread.iter().map(|_| quote_spanned!(Span::mixed_site()=> .spread()));
     quote_spanned! {Span::mixed_site()=>
         let __builder = #root::fiber::Builder::new()
             #(.name(#name))* #(.stack_size(#stack))* #(#spread)* #(.worker(#worker))*;

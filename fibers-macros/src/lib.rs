@@ -33,18 +33,14 @@ pub fn select(input: TokenStream) -> TokenStream {
 #[doc(hidden)]
 #[proc_macro]
 pub fn go(input: TokenStream) -> TokenStream {
-    go::go(input.into())
-        .unwrap_or_else(|error| error::block(&error))
-        .into()
+    go::go(input.into()).unwrap_or_else(|error| error::block(&error)).into()
 }
 
 /// See `fibers::defer!`.
 #[doc(hidden)]
 #[proc_macro]
 pub fn defer(input: TokenStream) -> TokenStream {
-    defer::defer(input.into())
-        .unwrap_or_else(|error| error::block(&error))
-        .into()
+    defer::defer(input.into()).unwrap_or_else(|error| error::block(&error)).into()
 }
 
 /// Runs the body of `main` as the main fiber of a runtime.

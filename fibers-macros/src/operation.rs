@@ -41,15 +41,8 @@ impl ToTokens for Root {
 
 /// One operation as it was written.
 pub(crate) enum Operation {
-    Receive {
-        arrow: Token![<-],
-        from: Expr,
-    },
-    Send {
-        to: Expr,
-        arrow: Token![<-],
-        value: Expr,
-    },
+    Receive { arrow: Token![<-], from: Expr },
+    Send { to: Expr, arrow: Token![<-], value: Expr },
     Other(Expr),
 }
 
@@ -101,8 +94,7 @@ impl ToTokens for Operation {
 fn receive(input: ParseStream) -> Result<Operation> {
     let arrow: Token![<-] = input.parse()?;
     if input.peek(Token![<-]) {
-        let message =
-            "one arm receives once: receive the inner channel first, `let rx = rx.recv()`";
+        let message = "one arm receives once: receive the inner channel first, `let rx = rx.recv()`";
         return Err(input.error(message));
     }
     if at_operand_end(input) {
@@ -110,8 +102,7 @@ fn receive(input: ParseStream) -> Result<Operation> {
         return Err(Error::new_spanned(arrow, message));
     }
     let from = operand(input)?;
-    let message =
-        "`<-` takes a postfix expression: put what it receives from in parentheses, `<-(..)`";
+    let message = "`<-` takes a postfix expression: put what it receives from in parentheses, `<-(..)`";
     check_end(&from, message)?;
     Ok(Operation::Receive { arrow, from })
 }
@@ -123,9 +114,7 @@ fn send(input: ParseStream, to: Expr, before: TokenStream) -> Result<Operation> 
     let arrow: Token![<-] = input.parse()?;
     if is_pattern_like(&to) {
         let name = to.to_token_stream();
-        let message = format!(
-            "`<-` with something on its left sends: to receive, write `{name} = <-rx else {{ .. }}`"
-        );
+        let message = format!("`<-` with something on its left sends: to receive, write `{name} = <-rx else {{ .. }}`");
         return Err(Error::new_spanned(to, message));
     }
     if input.peek(Token![<-]) {
@@ -136,8 +125,7 @@ fn send(input: ParseStream, to: Expr, before: TokenStream) -> Result<Operation> 
         let message = "no value to send behind `<-`: write `tx <- value`, or `tx <- ()` if only the event counts";
         return Err(Error::new_spanned(arrow, message));
     }
-    let message =
-        "the sending end must be a postfix expression: put it in parentheses, `(..) <- value`";
+    let message = "the sending end must be a postfix expression: put it in parentheses, `(..) <- value`";
     check_end(&to, message)?;
     let value = operand(input)?;
     Ok(Operation::Send { to, arrow, value })
@@ -160,8 +148,7 @@ pub(crate) fn operand(input: ParseStream) -> Result<Expr> {
     }
     match &expr {
         Expr::Await(_) => {
-            let message =
-                "fibers do not await: write an operation, for example `<-rx` or `rx.recv_op()`";
+            let message = "fibers do not await: write an operation, for example `<-rx` or `rx.recv_op()`";
             Err(Error::new_spanned(expr, message))
         }
         Expr::Async(_) => {
@@ -174,11 +161,7 @@ pub(crate) fn operand(input: ParseStream) -> Result<Expr> {
 
 /// Whether an operand cannot begin here.
 fn at_operand_end(input: ParseStream) -> bool {
-    input.is_empty()
-        || input.peek(Token![=>])
-        || input.peek(Token![,])
-        || input.peek(Token![;])
-        || input.peek(Token![else])
+    input.is_empty() || input.peek(Token![=>]) || input.peek(Token![,]) || input.peek(Token![;]) || input.peek(Token![else])
 }
 
 /// `Ok(v) <- rx` is somebody who wants to receive.
@@ -187,9 +170,7 @@ fn is_pattern_like(expr: &Expr) -> bool {
     let Expr::Path(callee) = &*call.func else {
         return false;
     };
-    ["Ok", "Err", "Some"]
-        .iter()
-        .any(|name| callee.path.is_ident(name))
+    ["Ok", "Err", "Some"].iter().any(|name| callee.path.is_ident(name))
 }
 
 fn check_end(expr: &Expr, message: &str) -> Result<()> {
@@ -271,9 +252,7 @@ fn joined(token: &TokenTree, char: char) -> bool {
 /// The hygiene of the macro at the place of the user's tokens: the compiler's messages point there.
 pub(crate) fn at(tokens: &impl ToTokens) -> Span {
     let first = tokens.to_token_stream().into_iter().next();
-    first.map_or_else(Span::mixed_site, |token| {
-        Span::mixed_site().located_at(token.span())
-    })
+    first.map_or_else(Span::mixed_site, |token| Span::mixed_site().located_at(token.span()))
 }
 
 /// Without the invisible group that an `$x:expr` of somebody's macro leaves around an expression.
@@ -297,17 +276,62 @@ pub(crate) fn block(input: ParseStream) -> Result<TokenTree> {
     input.parse()
 }
 
-/// Tokens as one line of text, cut where it gets long.
+/// Tokens as one line of text, spaced as in the source, cut where it gets long.
 pub(crate) fn text(tokens: TokenStream) -> String {
     const LONGEST: usize = 120;
-    let mut text = tokens
-        .to_string()
-        .split_whitespace()
-        .collect::<Vec<_>>()
-        .join(" ");
+    let mut text = Text::default();
+    text.write(tokens);
+    let mut text = text.text;
     if let Some((end, _)) = text.char_indices().nth(LONGEST) {
         text.truncate(end);
         text.push_str(" ..");
     }
     text
+}
+
+/// Text, and the line and column where its last token ended.
+#[derive(Default)]
+struct Text {
+    text: String,
+    end: Option<(usize, usize)>,
+    /// The next token follows without a space.
+    glue: bool,
+}
+
+impl Text {
+    fn write(&mut self, tokens: TokenStream) {
+        for token in tokens {
+            let TokenTree::Group(group) = token else {
+                self.token(&token.to_string(), token.span());
+                continue;
+            };
+            match group.delimiter() {
+                Delimiter::Parenthesis => self.group("(", group, ")"),
+                Delimiter::Bracket => self.group("[", group, "]"),
+                Delimiter::Brace => self.group("{", group, "}"),
+                Delimiter::None => self.write(group.stream()),
+            }
+        }
+    }
+
+    /// The parser forgets where the two delimiters stand, and only knows the whole.
+    fn group(&mut self, open: &str, group: proc_macro2::Group, close: &str) {
+        self.token(open, group.span());
+        self.glue = open != "{";
+        self.write(group.stream());
+        self.glue = open != "{";
+        self.token(close, group.span());
+    }
+
+    /// Outside of the compiler, as in tests of this crate, nothing is known of places, and tokens are put side by side.
+    fn token(&mut self, token: &str, span: Span) {
+        let spans = proc_macro::is_available().then(|| (span.unwrap().start(), span.unwrap().end()));
+        let start = spans.as_ref().map(|(start, _)| (start.line(), start.column()));
+        if start != self.end && !self.glue && !self.text.is_empty() {
+            self.text.push(' ');
+        }
+        self.glue = false;
+        self.text.push_str(token);
+        self.end = spans.map(|(_, end)| (end.line(), end.column()));
+    }
 }

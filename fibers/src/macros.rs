@@ -94,8 +94,8 @@ macro_rules! select {
 /// | `go!(\|\| ..)`, `go!(move \|\| ..)` | the closure, as it is |
 /// | `go!(tx <- v)`, `go!(<-rx)` | the operation; the ends and the value move now |
 ///
-/// The form is decided by the tokens, not by the brackets: a single call, in whatever brackets, evaluates its arguments now.
-/// A receiver moves into the fiber, also where the method only borrows it: `go!(x.clone().m())` keeps `x`.
+/// The form is decided by the tokens, not by the brackets: a single call, in whatever brackets, evaluates its arguments now;
+/// with a semicolon, `go! { f(a); }`, it is a block. A receiver moves into the fiber, also where the method only borrows it: `go!(x.clone().m())` keeps `x`.
 ///
 /// Options come first, and end with a semicolon: `go!(name = "acceptor", stack = 1 << 20; f(a))`.
 ///
@@ -135,8 +135,11 @@ macro_rules! go {
 /// assert_eq!(rx.recv(), Ok("first deferred, last run"));
 /// ```
 ///
-/// `defer!(f(a))` and `defer!(x.m(a))` evaluate the arguments now and borrow the receiver until then; `defer! { .. }` evaluates
-/// everything at the end and borrows what it mentions; `defer!(tx <- v)` performs an operation, with `v` evaluated now.
+/// `defer!(f(a))` and `defer!(x.m(a))` evaluate the arguments now and borrow the receiver until then; `defer! { a(); b() }`
+/// evaluates everything at the end and borrows what it mentions; `defer!(tx <- v)` performs an operation, with `v` evaluated now.
+///
+/// The form is decided by the tokens, not by the brackets: a single call evaluates its arguments now in braces as well, and so
+/// its receiver if that is a value, such as a lock guard. With a semicolon it is a block: `defer! { m.lock().push(1); }`.
 ///
 /// It is a statement. [`defer()`](crate::defer()) returns a guard that can be cancelled or run early.
 #[macro_export]

@@ -50,13 +50,13 @@ impl Checked {
 
     fn default(&mut self, default: Default, is_last: bool, errors: &mut Errors) {
         if let Some(condition) = &default.condition {
-            errors.push(condition, "`default` takes no condition: ask in its body, or leave it out and use an arm with a timer");
+            errors.push(
+                condition,
+                "`default` takes no condition: ask in its body, or leave it out and use an arm with a timer",
+            );
         }
         if self.default.is_some() {
-            errors.push(
-                &default.word,
-                "a second `default`: at most one, as the last arm",
-            );
+            errors.push(&default.word, "a second `default`: at most one, as the last arm");
         } else if !is_last {
             errors.push(
                 &default.word,
@@ -69,8 +69,7 @@ impl Checked {
 
 fn check_arm(arm: &Arm, errors: &mut Errors) {
     if let (Some(otherwise), None) = (&arm.otherwise, &arm.binding) {
-        let message =
-            "`else` is for a pattern that does not match: `Ok(v) = <-rx else { .. } => ..`";
+        let message = "`else` is for a pattern that does not match: `Ok(v) = <-rx else { .. } => ..`";
         errors.push(otherwise.keyword, message);
     }
 }

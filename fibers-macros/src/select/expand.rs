@@ -57,11 +57,7 @@ fn choose(select: &Checked) -> TokenStream {
         .zip(&variants)
         .map(|(arm, variant)| branch(root, arm, variant, &mut hoist));
     let branches = tuple(branches.collect());
-    let choice = if select.biased {
-        quote!(biased)
-    } else {
-        quote!(choice)
-    };
+    let choice = if select.biased { quote!(biased) } else { quote!(choice) };
     let perform = if select.default.is_some() {
         quote!(try_perform)
     } else {
@@ -101,10 +97,7 @@ fn with_hoisted(names: &[Ident], perform: &TokenStream) -> TokenStream {
 /// Nests what does not fit into one tuple: nested choices are spliced.
 fn tuple(mut branches: Vec<TokenStream>) -> TokenStream {
     while branches.len() > TUPLE {
-        branches = branches
-            .chunks(TUPLE)
-            .map(|chunk| quote! { (#(#chunk,)*) })
-            .collect();
+        branches = branches.chunks(TUPLE).map(|chunk| quote! { (#(#chunk,)*) }).collect();
     }
     quote! { (#(#branches,)*) }
 }
@@ -125,13 +118,7 @@ fn branch(root: &Root, arm: &Arm, variant: &Ident, hoist: &mut Hoist) -> TokenSt
     }
 }
 
-fn labelled(
-    root: &Root,
-    span: Span,
-    operation: &TokenStream,
-    variant: &Ident,
-    site: &TokenStream,
-) -> TokenStream {
+fn labelled(root: &Root, span: Span, operation: &TokenStream, variant: &Ident, site: &TokenStream) -> TokenStream {
     let variant = quote! { __Selected::#variant };
     quote_spanned! {span=> #root::__private::arm(#root::__private::Op::wrap(#operation, #variant), #site) }
 }
@@ -139,14 +126,10 @@ fn labelled(
 /// The operation, with its operands where they were written.
 fn direct(root: &Root, operation: &Operation) -> TokenStream {
     match operation {
-        Operation::Receive { from, .. } => {
-            Operation::receive(root, &borrowable(from).to_token_stream())
+        Operation::Receive { from, .. } => Operation::receive(root, &borrowable(from).to_token_stream()),
+        Operation::Send { to, value, .. } => {
+            Operation::transmit(root, &borrowable(to).to_token_stream(), &value.to_token_stream())
         }
-        Operation::Send { to, value, .. } => Operation::transmit(
-            root,
-            &borrowable(to).to_token_stream(),
-            &value.to_token_stream(),
-        ),
         Operation::Other(op) => op.to_token_stream(),
     }
 }
@@ -154,9 +137,7 @@ fn direct(root: &Root, operation: &Operation) -> TokenStream {
 /// The operation, inside the branch of an `if`.
 fn kept(root: &Root, operation: &Operation, hoist: &mut Hoist) -> TokenStream {
     match operation {
-        Operation::Receive { from, .. } => {
-            hoist.place(borrowable(from), |from| Operation::receive(root, from))
-        }
+        Operation::Receive { from, .. } => hoist.place(borrowable(from), |from| Operation::receive(root, from)),
         Operation::Send { to, value, .. } => {
             let mut sender = TokenStream::new();
             let to = hoist.rooted(borrowable(to), &mut sender);
@@ -183,15 +164,8 @@ fn borrowable(expr: &Expr) -> &Expr {
 /// A condition that contains braces might be read as a struct literal with the branch as its fields.
 fn parenthesized(condition: &Expr) -> TokenStream {
     let tokens = condition.to_token_stream();
-    let has_braces = tokens
-        .clone()
-        .into_iter()
-        .any(|token| crate::operation::is_block(&token));
-    if has_braces {
-        quote!((#tokens))
-    } else {
-        tokens
-    }
+    let has_braces = tokens.clone().into_iter().any(|token| crate::operation::is_block(&token));
+    if has_braces { quote!((#tokens)) } else { tokens }
 }
 
 /// Text and place of an arm, for graphs and deadlock reports.
@@ -260,13 +234,8 @@ fn outcome(root: &Root, arm: &Arm) -> (TokenStream, TokenStream) {
         return (quote!(__value), quote! { { #done(__value); #body } });
     };
     match (&arm.otherwise, pattern) {
-        (None, Pat::Ident(name)) if ty.is_none() && is_variable(name) => {
-            (quote!(#name), body.clone())
-        }
-        (None, Pat::Wild(_)) if ty.is_none() => (
-            quote!(__value),
-            quote! { { ::core::mem::drop(__value); #body } },
-        ),
+        (None, Pat::Ident(name)) if ty.is_none() && is_variable(name) => (quote!(#name), body.clone()),
+        (None, Pat::Wild(_)) if ty.is_none() => (quote!(__value), quote! { { ::core::mem::drop(__value); #body } }),
         (otherwise, _) => {
             let pattern = let_pattern(pattern);
             let ty = ty.iter();

@@ -12,10 +12,7 @@ use syn::{Error, Expr, Pat, Result, Token, token};
 /// Go, `match` and Tokio: lines that begin like nothing here.
 pub(super) fn reject(input: ParseStream) -> Parsed<()> {
     if input.peek(Token![let]) {
-        return fault(
-            input.parse::<Token![let]>()?,
-            "leave out the `let`: `v = <-rx => ..`",
-        );
+        return fault(input.parse::<Token![let]>()?, "leave out the `let`: `v = <-rx => ..`");
     }
     if input.peek(Token![else]) {
         return fault(input.parse::<Token![else]>()?, DEFAULT_HINT);
@@ -33,8 +30,7 @@ fn go_lines(input: ParseStream) -> Parsed<()> {
     let Ok(word) = Ident::parse_any(&ahead) else {
         return Ok(());
     };
-    let name_follows =
-        ahead.peek(syn::Ident::peek_any) && !ahead.peek(Token![if]) && !ahead.peek(Token![as]);
+    let name_follows = ahead.peek(syn::Ident::peek_any) && !ahead.peek(Token![if]) && !ahead.peek(Token![as]);
     if word == "case" && (name_follows || ahead.peek(Token![<-])) {
         skip_case(input);
         let message = "no `case` and no `:`, an arm reads like one of `match`: `v = <-rx => { .. }`, `tx <- value => { .. }`";
@@ -73,10 +69,7 @@ fn go_lines(input: ParseStream) -> Parsed<()> {
 /// What stands behind a `->`, in words.
 fn arrow_target(input: ParseStream) -> String {
     let target = input.fork().call(Pat::parse_single);
-    target.map_or_else(
-        |_| "v".into(),
-        |pattern| pattern.to_token_stream().to_string(),
-    )
+    target.map_or_else(|_| "v".into(), |pattern| pattern.to_token_stream().to_string())
 }
 
 /// `rx -> v` and crossbeam's `recv(rx) -> v`, `send(tx, x) -> r`.
@@ -84,11 +77,7 @@ pub(super) fn thin_arrow(operation: &Operation, behind: ParseStream) -> String {
     let target = arrow_target(behind);
     if let Operation::Other(Expr::Call(call)) = operation {
         let callee = call.func.to_token_stream().to_string();
-        let argument = |i: usize| {
-            call.args
-                .get(i)
-                .map(|arg| arg.to_token_stream().to_string())
-        };
+        let argument = |i: usize| call.args.get(i).map(|arg| arg.to_token_stream().to_string());
         match (callee.as_str(), argument(0), argument(1)) {
             ("recv", Some(rx), None) => {
                 return format!("to receive, write `{target} = <-{rx} => ..`");
@@ -100,9 +89,7 @@ pub(super) fn thin_arrow(operation: &Operation, behind: ParseStream) -> String {
         }
     }
     let name = operation.to_token_stream();
-    format!(
-        "`->` is no operation: to receive, write `{target} = <-{name} => ..`, to send, `{name} <- {target} => ..`"
-    )
+    format!("`->` is no operation: to receive, write `{target} = <-{name} => ..`, to send, `{name} <- {target} => ..`")
 }
 
 /// Skips one `case` of Go: up to the next `case`, `default`, or the end.

@@ -26,11 +26,7 @@ pub(crate) struct Hoist {
 
 impl Hoist {
     /// `use_place` applied to `expr` as a place that outlives the branch.
-    pub(crate) fn place(
-        &mut self,
-        expr: &Expr,
-        use_place: impl FnOnce(&TokenStream) -> TokenStream,
-    ) -> TokenStream {
+    pub(crate) fn place(&mut self, expr: &Expr, use_place: impl FnOnce(&TokenStream) -> TokenStream) -> TokenStream {
         let mut first = TokenStream::new();
         let place = self.rooted(expr, &mut first);
         let used = use_place(&place);
@@ -63,11 +59,9 @@ impl Hoist {
             }
             Expr::Group(it) => self.value(&it.expr),
             Expr::Paren(it) => self.value(&it.expr),
-            Expr::Field(_)
-            | Expr::Index(_)
-            | Expr::Unary(syn::ExprUnary {
-                op: UnOp::Deref(_), ..
-            }) => self.place(expr, TokenStream::clone),
+            Expr::Field(_) | Expr::Index(_) | Expr::Unary(syn::ExprUnary { op: UnOp::Deref(_), .. }) => {
+                self.place(expr, TokenStream::clone)
+            }
             _ => expr.to_token_stream(),
         }
     }
@@ -75,12 +69,7 @@ impl Hoist {
     fn method_call(&mut self, it: &syn::ExprMethodCall) -> TokenStream {
         let mut first = TokenStream::new();
         let receiver = self.rooted(&it.receiver, &mut first);
-        let (dot, method, turbofish, args) = (
-            &it.dot_token,
-            &it.method,
-            &it.turbofish,
-            self.values(&it.args),
-        );
+        let (dot, method, turbofish, args) = (&it.dot_token, &it.method, &it.turbofish, self.values(&it.args));
         let call = quote_spanned!(method.span()=> #receiver #dot #method #turbofish (#args));
         if first.is_empty() {
             call

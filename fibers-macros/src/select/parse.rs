@@ -92,9 +92,7 @@ impl Next {
 /// The `expected` word, consumed, if what follows means that it is no name.
 fn word(input: ParseStream, expected: &str, is_word: impl Fn(&Next) -> bool) -> Option<Ident> {
     let ahead = input.fork();
-    let word = Ident::parse_any(&ahead)
-        .ok()
-        .filter(|word| word == expected)?;
+    let word = Ident::parse_any(&ahead).ok().filter(|word| word == expected)?;
     let next = Next {
         arrow: ahead.peek(Token![=>]),
         condition: ahead.peek(Token![if]) || ahead.peek(Token![else]),
@@ -167,11 +165,9 @@ fn operation_before_body(input: ParseStream) -> Parsed<Operation> {
     let start = input.fork();
     let result = input.parse();
     let is_clear = match &result {
-        Ok(
-            Operation::Receive { from: last, .. }
-            | Operation::Send { value: last, .. }
-            | Operation::Other(last),
-        ) => is_head_end(input) || !ends_in_literal(last),
+        Ok(Operation::Receive { from: last, .. } | Operation::Send { value: last, .. } | Operation::Other(last)) => {
+            is_head_end(input) || !ends_in_literal(last)
+        }
         Err(_) => false,
     };
     if !is_clear && let Some(fault) = body_as_literal(&start, input) {
@@ -191,10 +187,7 @@ fn binding(input: ParseStream) -> Parsed<Option<Binding>> {
         return Ok(None);
     };
     if ahead.peek(Token![:]) && ahead.peek2(Token![=]) && !ahead.peek2(Token![=>]) {
-        let message = format!(
-            "`:=` declares in Go; here write `{} = <-rx => ..`",
-            pattern.to_token_stream()
-        );
+        let message = format!("`:=` declares in Go; here write `{} = <-rx => ..`", pattern.to_token_stream());
         return fault(pattern, &message);
     }
     let mut ty = None;
@@ -211,10 +204,7 @@ fn binding(input: ParseStream) -> Parsed<Option<Binding>> {
     let equals: Token![=] = ahead.parse()?;
     input.advance_to(&ahead);
     if input.is_empty() || input.peek(Token![=>]) || input.peek(Token![,]) {
-        return fault(
-            equals,
-            "an operation is missing behind `=`: `v = <-rx => ..`",
-        );
+        return fault(equals, "an operation is missing behind `=`: `v = <-rx => ..`");
     }
     Ok(Some(Binding { pattern, ty }))
 }
@@ -230,10 +220,7 @@ fn condition(input: ParseStream) -> Parsed<Option<Expr>> {
         return Err(input.error(message).into());
     }
     if input.peek(Token![=>]) || input.is_empty() {
-        return fault(
-            word,
-            "a condition is missing behind `if`: `v = <-rx if open => ..`",
-        );
+        return fault(word, "a condition is missing behind `if`: `v = <-rx if open => ..`");
     }
     let start = input.fork();
     let result = operation::operand(input);
@@ -306,10 +293,7 @@ fn fat_arrow(input: ParseStream, head: &impl ToTokens) -> Parsed<Token![=>]> {
         return Ok(input.parse()?);
     }
     let error = if input.is_empty() {
-        Error::new_spanned(
-            head,
-            "expected `=>` and a body behind this: `v = <-rx => { .. }`",
-        )
+        Error::new_spanned(head, "expected `=>` and a body behind this: `v = <-rx => { .. }`")
     } else if input.peek(Token![:]) {
         input.error("expected `=>` instead of `:`: `v = <-rx => { .. }`")
     } else {
