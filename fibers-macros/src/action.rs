@@ -195,6 +195,7 @@ impl Now {
     fn bind(&mut self, expr: &Expr) -> TokenStream {
         let name: Ident = format_ident!("__v{}", self.count, span = at(expr));
         self.count += 1;
+        let expr = if let Expr::Paren(it) = expr { &it.expr } else { expr };
         self.setup
             .extend(quote_spanned!(Span::mixed_site()=> #[allow(unused_mut)] let mut #name = #expr;));
         name.into_token_stream()

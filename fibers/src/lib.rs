@@ -12,6 +12,8 @@ mod defer;
 mod epoll;
 pub mod fiber;
 mod local;
+#[cfg(feature = "macros")]
+mod macros;
 pub mod op;
 mod prim;
 mod queue;
@@ -30,6 +32,8 @@ pub use channel::{
 pub use cond::Cond;
 pub use defer::{Deferred, defer};
 pub use fiber::{JoinError, JoinHandle, current, spawn, spawn_local, yield_now};
+#[cfg(feature = "macros")]
+pub use macros::{main, test};
 pub use op::{Elapsed, Op};
 pub use queue::Queue;
 pub use sched::{Deadlock, Fiber, Handle, Runtime, RuntimeBuilder, Shutdown, run};
@@ -44,6 +48,8 @@ pub use sys::fault;
 /// What the macros expand into; not for direct use.
 #[doc(hidden)]
 pub mod __private {
+    #[cfg(feature = "macros")]
+    pub use crate::macros::entries as macros;
     pub use crate::op::private::*;
     pub use crate::op::{Op, Receive, Transmit, biased, choice, never};
 }

@@ -56,14 +56,14 @@ fn choose(select: &Checked) -> TokenStream {
         .iter()
         .zip(&variants)
         .map(|(arm, variant)| branch(root, arm, variant, &mut hoist));
-    let branches = tuple(branches.collect());
     let choice = if select.biased { quote!(biased) } else { quote!(choice) };
+    let choice = combined(&quote!(#root::__private::#choice), branches.collect());
     let perform = if select.default.is_some() {
         quote!(try_perform)
     } else {
         quote!(perform)
     };
-    let perform = quote! { #root::__private::Op::#perform(#root::__private::#choice(#branches)) };
+    let perform = quote! { #root::__private::Op::#perform(#choice) };
     let perform = with_hoisted(&hoist.names, &perform);
     let outcomes = outcomes(select, &variants);
     quote! {
@@ -94,12 +94,15 @@ fn with_hoisted(names: &[Ident], perform: &TokenStream) -> TokenStream {
     }
 }
 
-/// Nests what does not fit into one tuple: nested choices are spliced.
-fn tuple(mut branches: Vec<TokenStream>) -> TokenStream {
+/// One choice; what does not fit into one tuple is nested, since nested choices are spliced.
+fn combined(choice: &TokenStream, mut branches: Vec<TokenStream>) -> TokenStream {
     while branches.len() > TUPLE {
-        branches = branches.chunks(TUPLE).map(|chunk| quote! { (#(#chunk,)*) }).collect();
+        branches = branches
+            .chunks(TUPLE)
+            .map(|chunk| quote! { #choice((#(#chunk,)*)) })
+            .collect();
     }
-    quote! { (#(#branches,)*) }
+    quote! { #choice((#(#branches,)*)) }
 }
 
 /// The operation of one arm, wrapped into its variant; `None` if its condition is false.
