@@ -29,7 +29,7 @@ impl Action {
     pub(crate) fn parse(input: ParseStream, name: &str) -> Result<Action> {
         if input.is_empty() {
             let message = format!("nothing to run: `{name}(f(a))`, `{name} {{ .. }}`, `{name}(tx <- value)`");
-            return Err(input.error(message));
+            return Err(Error::new(input.span(), message));
         }
         if input.peek(Token![move]) && input.peek2(syn::token::Brace) {
             return Err(input.error(format!("leave out the `move`: `{name} {{ .. }}`")));
@@ -140,14 +140,14 @@ impl Now {
         match call {
             Expr::Call(it) => {
                 let func = self.place(&it.func);
-                let args = self.values(&it.args);
-                quote_spanned!(at(&it.func)=> #func(#args))
+                let args = parenthesized(it.paren_token, self.values(&it.args));
+                quote_spanned!(at(&it.func)=> #func #args)
             }
             Expr::MethodCall(it) => {
                 let receiver = self.place(&it.receiver);
                 let (dot, method, turbofish) = (&it.dot_token, &it.method, &it.turbofish);
-                let args = self.values(&it.args);
-                quote_spanned!(method.span()=> #receiver #dot #method #turbofish (#args))
+                let args = parenthesized(it.paren_token, self.values(&it.args));
+                quote_spanned!(method.span()=> #receiver #dot #method #turbofish #args)
             }
             other => other.to_token_stream(),
         }
@@ -200,6 +200,13 @@ impl Now {
             .extend(quote_spanned!(Span::mixed_site()=> #[allow(unused_mut)] let mut #name = #expr;));
         name.into_token_stream()
     }
+}
+
+/// The user's parentheses around other arguments: where the compiler proposes one more.
+fn parenthesized(parens: syn::token::Paren, args: TokenStream) -> TokenStream {
+    let mut tokens = TokenStream::new();
+    parens.surround(&mut tokens, |tokens| tokens.extend(args));
+    tokens
 }
 
 /// An operation with an arrow, if there is an arrow outside of all brackets.

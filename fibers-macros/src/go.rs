@@ -78,6 +78,7 @@ impl Options {
     fn parse(input: ParseStream, errors: &mut Errors) -> Result<Options> {
         let mut options = Options::default();
         loop {
+            let word = input.fork().call(Ident::parse_any);
             options.one(input, errors)?;
             if input.peek(Token![;]) {
                 input.parse::<Token![;]>()?;
@@ -85,14 +86,18 @@ impl Options {
             }
             let comma: Option<Token![,]> = input.parse()?;
             if comma.is_none() || input.is_empty() {
-                return Err(unterminated(input, comma));
+                return Err(if input.is_empty() {
+                    Error::new_spanned(word?, UNTERMINATED)
+                } else {
+                    input.error(UNTERMINATED)
+                });
             }
         }
     }
 
     fn one(&mut self, input: ParseStream, errors: &mut Errors) -> Result<()> {
         if !Options::ahead(input) {
-            return Err(unterminated(input, None));
+            return Err(input.error(UNTERMINATED));
         }
         let word = input.call(Ident::parse_any)?;
         match word.to_string().as_str() {
@@ -147,13 +152,8 @@ impl Options {
     }
 }
 
-fn unterminated(input: ParseStream, comma: Option<Token![,]>) -> Error {
-    let message = "options end with a semicolon, and what the fiber runs follows: `go!(name = \"acceptor\", local; f(a))`";
-    match comma {
-        Some(comma) => Error::new_spanned(comma, message),
-        None => input.error(message),
-    }
-}
+const UNTERMINATED: &str =
+    "options end with a semicolon, and what the fiber runs follows: `go!(name = \"acceptor\", local; f(a))`";
 
 fn set(option: &mut Option<(Ident, Expr)>, word: &Ident, value: Expr, errors: &mut Errors) {
     if option.replace((word.clone(), value)).is_some() {

@@ -33,6 +33,17 @@ impl Parse for Root {
     }
 }
 
+impl Root {
+    /// The same path, as if it stood at `span`: a call through it is reported there.
+    pub(crate) fn at(&self, span: Span) -> TokenStream {
+        let moved = |mut token: TokenTree| {
+            token.set_span(token.span().located_at(span));
+            token
+        };
+        self.0.clone().into_iter().map(moved).collect()
+    }
+}
+
 impl ToTokens for Root {
     fn to_tokens(&self, tokens: &mut TokenStream) {
         self.0.to_tokens(tokens);
@@ -51,12 +62,14 @@ impl Operation {
     ///
     /// The calls have the spans of the operands, so that the compiler's type errors point there.
     pub(crate) fn receive(root: &Root, from: &TokenStream) -> TokenStream {
-        quote_spanned! {at(from)=> #root::__private::receive(&#from) }
+        let (root, borrow) = (root.at(at(from)), borrow(from));
+        quote_spanned! {at(from)=> #root::__private::receive(#borrow #from) }
     }
 
     /// See [`Operation::receive`].
     pub(crate) fn transmit(root: &Root, to: &TokenStream, value: &TokenStream) -> TokenStream {
-        quote_spanned! {at(to)=> #root::__private::transmit(&#to, #value) }
+        let (root, borrow) = (root.at(at(to)), borrow(to));
+        quote_spanned! {at(to)=> #root::__private::transmit(#borrow #to, #value) }
     }
 }
 
@@ -97,7 +110,7 @@ fn receive(input: ParseStream) -> Result<Operation> {
         let message = "one arm receives once: receive the inner channel first, `let rx = rx.recv()`";
         return Err(input.error(message));
     }
-    if at_operand_end(input) {
+    if at_operand_end(input) || input.peek(Token![if]) {
         let message = "nothing to receive from behind `<-`: write `<-rx`, with `rx` a receiver, a timer, a join handle, ..";
         return Err(Error::new_spanned(arrow, message));
     }
@@ -121,7 +134,8 @@ fn send(input: ParseStream, to: Expr, before: TokenStream) -> Result<Operation> 
         let message = "what is sent must be a value: receive it first, in an arm of its own or with `rx.recv()`";
         return Err(input.error(message));
     }
-    if at_operand_end(input) {
+    let is_condition = input.peek(Token![if]) && input.fork().parse::<Expr>().is_err();
+    if at_operand_end(input) || is_condition {
         let message = "no value to send behind `<-`: write `tx <- value`, or `tx <- ()` if only the event counts";
         return Err(Error::new_spanned(arrow, message));
     }
@@ -249,10 +263,22 @@ fn joined(token: &TokenTree, char: char) -> bool {
     matches!(token, TokenTree::Punct(punct) if joint(punct))
 }
 
+/// An `&` that belongs to the operand: a message about the borrowed operand points at all of it.
+fn borrow(operand: &TokenStream) -> TokenStream {
+    let first = operand.clone().into_iter().next();
+    quote_spanned!(first.map_or_else(Span::mixed_site, |token| token.span())=> &)
+}
+
 /// The hygiene of the macro at the place of the user's tokens: the compiler's messages point there.
 pub(crate) fn at(tokens: &impl ToTokens) -> Span {
     let first = tokens.to_token_stream().into_iter().next();
     first.map_or_else(Span::mixed_site, |token| Span::mixed_site().located_at(token.span()))
+}
+
+/// The same for the last token.
+pub(crate) fn at_end(tokens: &impl ToTokens) -> Span {
+    let last = tokens.to_token_stream().into_iter().last();
+    last.map_or_else(Span::mixed_site, |token| Span::mixed_site().located_at(token.span()))
 }
 
 /// Without the invisible group that an `$x:expr` of somebody's macro leaves around an expression.

@@ -20,7 +20,7 @@
 use super::ast::{Arm, Binding};
 use super::check::Checked;
 use super::hoist::Hoist;
-use crate::operation::{Operation, Root, at};
+use crate::operation::{Operation, Root, at, at_end};
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::{ToTokens, format_ident, quote_spanned};
 use syn::{Expr, Pat};
@@ -123,7 +123,8 @@ fn branch(root: &Root, arm: &Arm, variant: &Ident, hoist: &mut Hoist) -> TokenSt
 
 fn labelled(root: &Root, span: Span, operation: &TokenStream, variant: &Ident, site: &TokenStream) -> TokenStream {
     let variant = quote! { __Selected::#variant };
-    quote_spanned! {span=> #root::__private::arm(#root::__private::Op::wrap(#operation, #variant), #site) }
+    let root = root.at(span);
+    quote_spanned! {span=> #root::__private::macros::arm(#operation, #variant, #site) }
 }
 
 /// The operation, with its operands where they were written.
@@ -241,6 +242,11 @@ fn outcome(root: &Root, arm: &Arm) -> (TokenStream, TokenStream) {
         (None, Pat::Wild(_)) if ty.is_none() => (quote!(__value), quote! { { ::core::mem::drop(__value); #body } }),
         (otherwise, _) => {
             let pattern = let_pattern(pattern);
+            // Behind this the compiler proposes an `else`.
+            let condition = arm.condition.as_ref();
+            let head_end = condition.map_or_else(|| at_end(&arm.operation), |condition| at_end(condition));
+            let end = quote_spanned!(head_end=> ;);
+            let start = quote_spanned!(at(&pattern)=> let);
             let ty = ty.iter();
             let otherwise = otherwise.iter().map(|otherwise| {
                 let (keyword, block) = (&otherwise.keyword, &otherwise.block);

@@ -1,8 +1,8 @@
 //! Lines as other languages and crates write them: what to write here instead.
 
 use super::parse::{Fault, Parsed, fault, skip_body};
-use crate::operation::Operation;
-use proc_macro2::{Ident, TokenTree};
+use crate::operation::text;
+use proc_macro2::{Ident, TokenStream, TokenTree};
 use quote::ToTokens;
 use syn::ext::IdentExt;
 use syn::parse::ParseStream;
@@ -66,30 +66,33 @@ fn go_lines(input: ParseStream) -> Parsed<()> {
     Ok(())
 }
 
-/// What stands behind a `->`, in words.
-fn arrow_target(input: ParseStream) -> String {
-    let target = input.fork().call(Pat::parse_single);
-    target.map_or_else(|_| "v".into(), |pattern| pattern.to_token_stream().to_string())
+/// `rx -> v`, and crossbeam's `recv(rx) -> v` and `send(tx, x) -> r`.
+pub(super) fn thin_arrow(input: ParseStream) -> Parsed<()> {
+    let mut before = TokenStream::new();
+    while !input.is_empty() && !input.peek(Token![=>]) {
+        if input.peek(Token![->]) {
+            let arrow: Token![->] = input.parse()?;
+            return fault(arrow, &thin_arrow_message(before, input));
+        }
+        before.extend([input.parse::<TokenTree>()?]);
+    }
+    Ok(())
 }
 
-/// `rx -> v` and crossbeam's `recv(rx) -> v`, `send(tx, x) -> r`.
-pub(super) fn thin_arrow(operation: &Operation, behind: ParseStream) -> String {
-    let target = arrow_target(behind);
-    if let Operation::Other(Expr::Call(call)) = operation {
-        let callee = call.func.to_token_stream().to_string();
-        let argument = |i: usize| call.args.get(i).map(|arg| arg.to_token_stream().to_string());
-        match (callee.as_str(), argument(0), argument(1)) {
-            ("recv", Some(rx), None) => {
-                return format!("to receive, write `{target} = <-{rx} => ..`");
-            }
-            ("send", Some(tx), Some(value)) => {
-                return format!("to send, write `{target} = {tx} <- {value} => ..`");
-            }
+fn thin_arrow_message(before: TokenStream, behind: ParseStream) -> String {
+    let target = behind
+        .call(Pat::parse_single)
+        .map_or_else(|_| "v".into(), |pattern| text(pattern.to_token_stream()));
+    if let Ok(Expr::Call(call)) = syn::parse2(before.clone()) {
+        let argument = |i: usize| call.args.get(i).map(|argument| text(argument.to_token_stream()));
+        match (call.func.to_token_stream().to_string().as_str(), argument(0), argument(1)) {
+            ("recv", Some(rx), None) => return format!("to receive, write `{target} = <-{rx} => ..`"),
+            ("send", Some(tx), Some(value)) => return format!("to send, write `{target} = {tx} <- {value} => ..`"),
             _ => {}
         }
     }
-    let name = operation.to_token_stream();
-    format!("`->` is no operation: to receive, write `{target} = <-{name} => ..`, to send, `{name} <- {target} => ..`")
+    let name = text(before);
+    format!("`->` is no operation: to receive, write `{target} = <-{name} => ..`; to send, write `{name} <- {target} => ..`")
 }
 
 /// Skips one `case` of Go: up to the next `case`, `default`, or the end.

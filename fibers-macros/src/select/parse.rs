@@ -24,22 +24,25 @@ pub(crate) fn parse(input: ParseStream) -> Result<(Select, Errors)> {
     let mut errors = Errors::default();
     let mut lines = Vec::new();
     while !input.is_empty() {
-        let start = input.fork();
-        match line(input) {
+        // What a failed parse leaves behind must not be seen by the parser as a whole: each line has its own.
+        let ahead = input.fork();
+        match line(&ahead) {
             Ok(line) => lines.push(line),
             Err(Fault { error, skip }) => {
                 errors.add(error);
                 if skip {
-                    skip_line(input);
+                    skip_line(&ahead);
                 }
             }
         }
-        if start.cursor() == input.cursor() {
-            // A line that consumed nothing would be found again.
-            let _: Option<TokenTree> = input.parse().ok();
-        }
+        skip_to(input, &ahead);
     }
     Ok((Select { root, lines }, errors))
+}
+
+/// Skips what `ahead` has parsed, one token at least: a line that consumed nothing would be found again.
+fn skip_to(input: ParseStream, ahead: ParseStream) {
+    while input.parse::<TokenTree>().is_ok() && !input.is_empty() && input.cursor() != ahead.cursor() {}
 }
 
 /// A mistake, and whether the rest of the line is still ahead.
@@ -150,7 +153,12 @@ fn arm(input: ParseStream) -> Parsed<Arm> {
             "the condition comes before the `else`: `Ok(v) = <-rx if c else { .. } => ..`",
         );
     }
-    after_operation(input, &operation)?;
+    if input.peek(Token![,]) && input.peek2(Token![if]) {
+        return fault(
+            input.parse::<TokenTree>()?,
+            "no comma before the condition: `v = <-rx if open => ..`",
+        );
+    }
     let arrow = fat_arrow(input, &operation)?;
     Ok(Arm {
         binding,
@@ -170,8 +178,11 @@ fn operation_before_body(input: ParseStream) -> Parsed<Operation> {
         }
         Err(_) => false,
     };
-    if !is_clear && let Some(fault) = body_as_literal(&start, input) {
+    if !is_clear && let Some(fault) = body_as_literal(&start.fork(), input) {
         return Err(fault);
+    }
+    if result.is_err() {
+        habits::thin_arrow(&start)?;
     }
     Ok(result?)
 }
@@ -244,21 +255,6 @@ fn otherwise(input: ParseStream) -> Result<Option<Otherwise>> {
     }
     let block = operation::block(input)?.into_token_stream();
     Ok(Some(Otherwise { keyword, block }))
-}
-
-/// The mistakes that only show behind a complete operation.
-fn after_operation(input: ParseStream, operation: &Operation) -> Parsed<()> {
-    if input.peek(Token![->]) {
-        let arrow: Token![->] = input.parse()?;
-        return fault(arrow, &habits::thin_arrow(operation, input));
-    }
-    if input.peek(Token![,]) && input.peek2(Token![if]) {
-        return fault(
-            input.parse::<TokenTree>()?,
-            "no comma before the condition: `v = <-rx if open => ..`",
-        );
-    }
-    Ok(())
 }
 
 /// The fault of a body without `=>`, if that is why the expression at `start` was misread: `rx { .. }` looks like a struct.
