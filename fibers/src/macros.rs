@@ -9,17 +9,7 @@ pub use fibers_macros::{main, test};
 /// What the macros below expand to, under `__private`.
 #[doc(hidden)]
 pub mod entries {
-    use crate::Op;
-    use crate::op::private::{self, Arm};
     pub use fibers_macros::{defer, go, select};
-
-    /// An arm of a `select!`: an operation, and the variant that its value goes into.
-    ///
-    /// The opaque type keeps the compiler's messages short: an operand that is no operation is reported here and nowhere else.
-    #[inline]
-    pub fn arm<O: Op, U, F: FnOnce(O::Output) -> U>(op: O, variant: F, site: &'static Arm) -> impl Op<Output = U> {
-        private::arm(op.wrap(variant), site)
-    }
 }
 
 /// Waits for several operations; exactly one of them happens.

@@ -124,7 +124,7 @@ fn branch(root: &Root, arm: &Arm, variant: &Ident, hoist: &mut Hoist) -> TokenSt
 fn labelled(root: &Root, span: Span, operation: &TokenStream, variant: &Ident, site: &TokenStream) -> TokenStream {
     let variant = quote! { __Selected::#variant };
     let root = root.at(span);
-    quote_spanned! {span=> #root::__private::macros::arm(#operation, #variant, #site) }
+    quote_spanned! {span=> #root::__private::arm(#operation, #variant, #site) }
 }
 
 /// The operation, with its operands where they were written.
@@ -254,7 +254,7 @@ fn outcome(root: &Root, arm: &Arm) -> (TokenStream, TokenStream) {
             });
             (
                 quote!(__value),
-                quote! { { let #pattern #(: #ty)* = __value #(#otherwise)*; #body } },
+                quote! { { #start #pattern #(: #ty)* = __value #(#otherwise)* #end #body } },
             )
         }
     }

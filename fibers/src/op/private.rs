@@ -1,6 +1,6 @@
 //! What the macros expand into: ordinary functions, so that an expansion stays small.
 
-use super::basic::{Label, Text};
+use super::basic::{Label, Text, Wrap};
 use super::{Op, Receive, Transmit};
 use crate::channel::error::SendError;
 
@@ -29,11 +29,13 @@ pub fn sent<T>(result: Result<(), SendError<T>>) {
     }
 }
 
-/// An arm of a `select!`, known by its text and place in graphs and reports.
+/// An arm of a `select!`: an operation, the variant that its value goes into, and its text and place for graphs and reports.
+///
+/// No bound but the one on `O`: an operand that is no operation is reported once.
 #[inline]
-pub fn arm<O: Op>(op: O, arm: &'static Arm) -> Label<O> {
+pub fn arm<O: Op, F>(op: O, variant: F, arm: &'static Arm) -> Label<Wrap<O, F>> {
     Label {
-        op,
+        op: Wrap { op, f: variant },
         label: Text::Arm(arm),
     }
 }
