@@ -177,27 +177,27 @@ impl Now {
 
     fn value(&mut self, expr: &Expr) -> TokenStream {
         if self.keep.keeps_value(expr) {
-            expr.to_token_stream()
-        } else {
-            self.bind(expr)
+            return expr.to_token_stream();
         }
+        self.bind(expr, &TokenStream::new())
     }
 
+    /// What a call may borrow mutably.
     fn place(&mut self, expr: &Expr) -> TokenStream {
         if self.keep.keeps_place(expr) {
-            expr.to_token_stream()
-        } else {
-            self.bind(expr)
+            return expr.to_token_stream();
         }
+        self.setup.extend(quote_spanned!(Span::mixed_site()=> #[allow(unused_mut)]));
+        self.bind(expr, &quote_spanned!(Span::mixed_site()=> mut))
     }
 
     /// Evaluates now, into a variable that stands for the expression in messages about what the closure captures.
-    fn bind(&mut self, expr: &Expr) -> TokenStream {
+    fn bind(&mut self, expr: &Expr, mutable: &TokenStream) -> TokenStream {
         let name: Ident = format_ident!("__v{}", self.count, span = at(expr));
         self.count += 1;
         let expr = if let Expr::Paren(it) = expr { &it.expr } else { expr };
         self.setup
-            .extend(quote_spanned!(Span::mixed_site()=> #[allow(unused_mut)] let mut #name = #expr;));
+            .extend(quote_spanned!(Span::mixed_site()=> let #mutable #name = #expr;));
         name.into_token_stream()
     }
 }

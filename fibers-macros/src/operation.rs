@@ -306,7 +306,12 @@ pub(crate) fn block(input: ParseStream) -> Result<TokenTree> {
 pub(crate) fn text(tokens: TokenStream) -> String {
     const LONGEST: usize = 120;
     let mut text = Text::default();
-    text.write(tokens);
+    if proc_macro::is_available() {
+        text.write(tokens);
+    } else {
+        // In tests of this crate tokens have no places.
+        text.text = tokens.to_string();
+    }
     let mut text = text.text;
     if let Some((end, _)) = text.char_indices().nth(LONGEST) {
         text.truncate(end);
@@ -349,15 +354,14 @@ impl Text {
         self.token(close, group.span());
     }
 
-    /// Outside of the compiler, as in tests of this crate, nothing is known of places, and tokens are put side by side.
     fn token(&mut self, token: &str, span: Span) {
-        let spans = proc_macro::is_available().then(|| (span.unwrap().start(), span.unwrap().end()));
-        let start = spans.as_ref().map(|(start, _)| (start.line(), start.column()));
-        if start != self.end && !self.glue && !self.text.is_empty() {
+        let (start, end) = (span.unwrap().start(), span.unwrap().end());
+        let is_apart = self.end != Some((start.line(), start.column()));
+        if is_apart && !self.glue && !self.text.is_empty() {
             self.text.push(' ');
         }
         self.glue = false;
         self.text.push_str(token);
-        self.end = spans.map(|(_, end)| (end.line(), end.column()));
+        self.end = Some((end.line(), end.column()));
     }
 }

@@ -13,7 +13,7 @@ pub(crate) struct Select {
 /// One line: an arm, or the word that orders them.
 pub(crate) enum Line {
     Arm(Box<Arm>),
-    Default(Default),
+    Default(Box<Default>),
     Biased(Ident),
 }
 

@@ -32,7 +32,7 @@ pub(crate) fn check(select: Select, mut errors: Errors) -> Result<Checked> {
                 check_arm(&arm, &mut errors);
                 checked.arms.push(*arm);
             }
-            Line::Default(default) => checked.default(default, Some(place) > last_arm, &mut errors),
+            Line::Default(default) => checked.default(*default, Some(place) > last_arm, &mut errors),
         }
     }
     errors.finish(checked)

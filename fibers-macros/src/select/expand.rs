@@ -244,7 +244,7 @@ fn outcome(root: &Root, arm: &Arm) -> (TokenStream, TokenStream) {
             let pattern = let_pattern(pattern);
             // Behind this the compiler proposes an `else`.
             let condition = arm.condition.as_ref();
-            let head_end = condition.map_or_else(|| at_end(&arm.operation), |condition| at_end(condition));
+            let head_end = condition.map_or_else(|| at_end(&arm.operation), at_end);
             let end = quote_spanned!(head_end=> ;);
             let start = quote_spanned!(at(&pattern)=> let);
             let ty = ty.iter();

@@ -135,11 +135,11 @@ fn default(input: ParseStream, word: Ident) -> Parsed<Line> {
     }
     let condition = condition(input)?;
     let arrow = fat_arrow(input, &word)?;
-    Ok(Line::Default(Default {
+    Ok(Line::Default(Box::new(Default {
         word,
         condition,
         body: body(input, arrow)?,
-    }))
+    })))
 }
 
 fn arm(input: ParseStream) -> Parsed<Arm> {

@@ -1,7 +1,6 @@
 // f(a, 1)
 fn expansion() {
-    #[allow(unused_mut)]
-    let mut __v0 = a;
+    let __v0 = a;
     let __deferred = fibers::defer(|| {
         f(__v0, 1);
     });
@@ -18,8 +17,7 @@ fn expansion() {
 fn expansion() {
     #[allow(unused_mut)]
     let mut __v0 = lock();
-    #[allow(unused_mut)]
-    let mut __v1 = x;
+    let __v1 = x;
     let __deferred = fibers::defer(|| {
         __v0.push(__v1);
     });
@@ -35,8 +33,7 @@ fn expansion() {
 
 // tx <- v
 fn expansion() {
-    #[allow(unused_mut)]
-    let mut __v0 = v;
+    let __v0 = v;
     let __deferred = fibers::defer(|| {
         fibers::__private::sent(
             fibers::__private::Op::perform(fibers::__private::transmit(&tx, __v0)),

@@ -1,8 +1,7 @@
 // f(a, b.c, 3)
 fn expansion() {
     {
-        #[allow(unused_mut)]
-        let mut __v0 = b.c;
+        let __v0 = b.c;
         fibers::spawn(move || f(a, __v0, 3))
     }
 }
@@ -22,8 +21,7 @@ fn expansion() {
     {
         #[allow(unused_mut)]
         let mut __v0 = x.clone();
-        #[allow(unused_mut)]
-        let mut __v1 = &*a;
+        let __v1 = &*a;
         fibers::spawn(move || __v0.m::<u8>(__v1))
     }
 }

@@ -11,7 +11,7 @@ fn expansion() {
                     fibers::__private::receive(&rx),
                     __Selected::A0,
                     &fibers::__private::Arm {
-                        text: "v=<-rx",
+                        text: "v = <- rx",
                         file: "src/main.rs",
                         line: 1u32,
                         column: 1u32,
@@ -21,7 +21,7 @@ fn expansion() {
                     fibers::__private::receive(&ry),
                     __Selected::A1,
                     &fibers::__private::Arm {
-                        text: "w=<-ry",
+                        text: "w = <- ry",
                         file: "src/main.rs",
                         line: 1u32,
                         column: 1u32,

@@ -12,7 +12,7 @@ fn expansion() {
                             fibers::__private::receive(&rx),
                             __Selected::A0,
                             &fibers::__private::Arm {
-                                text: "v=<-rxif!paused",
+                                text: "v = <- rx if ! paused",
                                 file: "src/main.rs",
                                 line: 1u32,
                                 column: 1u32,
@@ -54,7 +54,7 @@ fn expansion() {
                                 ),
                                 __Selected::A0,
                                 &fibers::__private::Arm {
-                                    text: "tx<-queue.front().clone()if!queue.is_empty()",
+                                    text: "tx <- queue . front () . clone () if ! queue . is_empty ()",
                                     file: "src/main.rs",
                                     line: 1u32,
                                     column: 1u32,
@@ -97,7 +97,7 @@ fn expansion() {
                                 },
                                 __Selected::A0,
                                 &fibers::__private::Arm {
-                                    text: "v=<-a.b().cifopen",
+                                    text: "v = <- a . b () . c if open",
                                     file: "src/main.rs",
                                     line: 1u32,
                                     column: 1u32,
@@ -145,7 +145,7 @@ fn expansion() {
                                 ),
                                 __Selected::A0,
                                 &fibers::__private::Arm {
-                                    text: "f(&g(),h().as_str())ifSome(1)==x.get(||{1})",
+                                    text: "f (& g () , h () . as_str ()) if Some (1) == x . get (| | { 1 })",
                                     file: "src/main.rs",
                                     line: 1u32,
                                     column: 1u32,

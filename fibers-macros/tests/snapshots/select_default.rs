@@ -10,7 +10,7 @@ fn expansion() {
                     fibers::__private::receive(&rx),
                     __Selected::A0,
                     &fibers::__private::Arm {
-                        text: "v=<-rx",
+                        text: "v = <- rx",
                         file: "src/main.rs",
                         line: 1u32,
                         column: 1u32,

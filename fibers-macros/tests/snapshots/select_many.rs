@@ -64,7 +64,7 @@ fn expansion() {
                         fibers::__private::receive(&rx0),
                         __Selected::A0,
                         &fibers::__private::Arm {
-                            text: "r0=<-rx0",
+                            text: "r0 = <- rx0",
                             file: "src/main.rs",
                             line: 1u32,
                             column: 1u32,
@@ -74,7 +74,7 @@ fn expansion() {
                         fibers::__private::receive(&rx1),
                         __Selected::A1,
                         &fibers::__private::Arm {
-                            text: "r1=<-rx1",
+                            text: "r1 = <- rx1",
                             file: "src/main.rs",
                             line: 1u32,
                             column: 1u32,
@@ -84,7 +84,7 @@ fn expansion() {
                         fibers::__private::receive(&rx2),
                         __Selected::A2,
                         &fibers::__private::Arm {
-                            text: "r2=<-rx2",
+                            text: "r2 = <- rx2",
                             file: "src/main.rs",
                             line: 1u32,
                             column: 1u32,
@@ -94,7 +94,7 @@ fn expansion() {
                         fibers::__private::receive(&rx3),
                         __Selected::A3,
                         &fibers::__private::Arm {
-                            text: "r3=<-rx3",
+                            text: "r3 = <- rx3",
                             file: "src/main.rs",
                             line: 1u32,
                             column: 1u32,
@@ -104,7 +104,7 @@ fn expansion() {
                         fibers::__private::receive(&rx4),
                         __Selected::A4,
                         &fibers::__private::Arm {
-                            text: "r4=<-rx4",
+                            text: "r4 = <- rx4",
                             file: "src/main.rs",
                             line: 1u32,
                             column: 1u32,
@@ -114,7 +114,7 @@ fn expansion() {
                         fibers::__private::receive(&rx5),
                         __Selected::A5,
                         &fibers::__private::Arm {
-                            text: "r5=<-rx5",
+                            text: "r5 = <- rx5",
                             file: "src/main.rs",
                             line: 1u32,
                             column: 1u32,
@@ -124,7 +124,7 @@ fn expansion() {
                         fibers::__private::receive(&rx6),
                         __Selected::A6,
                         &fibers::__private::Arm {
-                            text: "r6=<-rx6",
+                            text: "r6 = <- rx6",
                             file: "src/main.rs",
                             line: 1u32,
                             column: 1u32,
@@ -134,7 +134,7 @@ fn expansion() {
                         fibers::__private::receive(&rx7),
                         __Selected::A7,
                         &fibers::__private::Arm {
-                            text: "r7=<-rx7",
+                            text: "r7 = <- rx7",
                             file: "src/main.rs",
                             line: 1u32,
                             column: 1u32,
@@ -144,7 +144,7 @@ fn expansion() {
                         fibers::__private::receive(&rx8),
                         __Selected::A8,
                         &fibers::__private::Arm {
-                            text: "r8=<-rx8",
+                            text: "r8 = <- rx8",
                             file: "src/main.rs",
                             line: 1u32,
                             column: 1u32,
@@ -154,7 +154,7 @@ fn expansion() {
                         fibers::__private::receive(&rx9),
                         __Selected::A9,
                         &fibers::__private::Arm {
-                            text: "r9=<-rx9",
+                            text: "r9 = <- rx9",
                             file: "src/main.rs",
                             line: 1u32,
                             column: 1u32,
@@ -164,7 +164,7 @@ fn expansion() {
                         fibers::__private::receive(&rx10),
                         __Selected::A10,
                         &fibers::__private::Arm {
-                            text: "r10=<-rx10",
+                            text: "r10 = <- rx10",
                             file: "src/main.rs",
                             line: 1u32,
                             column: 1u32,
@@ -174,7 +174,7 @@ fn expansion() {
                         fibers::__private::receive(&rx11),
                         __Selected::A11,
                         &fibers::__private::Arm {
-                            text: "r11=<-rx11",
+                            text: "r11 = <- rx11",
                             file: "src/main.rs",
                             line: 1u32,
                             column: 1u32,
@@ -184,7 +184,7 @@ fn expansion() {
                         fibers::__private::receive(&rx12),
                         __Selected::A12,
                         &fibers::__private::Arm {
-                            text: "r12=<-rx12",
+                            text: "r12 = <- rx12",
                             file: "src/main.rs",
                             line: 1u32,
                             column: 1u32,
@@ -194,7 +194,7 @@ fn expansion() {
                         fibers::__private::receive(&rx13),
                         __Selected::A13,
                         &fibers::__private::Arm {
-                            text: "r13=<-rx13",
+                            text: "r13 = <- rx13",
                             file: "src/main.rs",
                             line: 1u32,
                             column: 1u32,
@@ -204,7 +204,7 @@ fn expansion() {
                         fibers::__private::receive(&rx14),
                         __Selected::A14,
                         &fibers::__private::Arm {
-                            text: "r14=<-rx14",
+                            text: "r14 = <- rx14",
                             file: "src/main.rs",
                             line: 1u32,
                             column: 1u32,
@@ -214,7 +214,7 @@ fn expansion() {
                         fibers::__private::receive(&rx15),
                         __Selected::A15,
                         &fibers::__private::Arm {
-                            text: "r15=<-rx15",
+                            text: "r15 = <- rx15",
                             file: "src/main.rs",
                             line: 1u32,
                             column: 1u32,
@@ -226,7 +226,7 @@ fn expansion() {
                         fibers::__private::receive(&rx16),
                         __Selected::A16,
                         &fibers::__private::Arm {
-                            text: "r16=<-rx16",
+                            text: "r16 = <- rx16",
                             file: "src/main.rs",
                             line: 1u32,
                             column: 1u32,
@@ -236,7 +236,7 @@ fn expansion() {
                         fibers::__private::receive(&rx17),
                         __Selected::A17,
                         &fibers::__private::Arm {
-                            text: "r17=<-rx17",
+                            text: "r17 = <- rx17",
                             file: "src/main.rs",
                             line: 1u32,
                             column: 1u32,

@@ -10,7 +10,7 @@ fn expansion() {
                     listener.accept_op(),
                     __Selected::A0,
                     &fibers::__private::Arm {
-                        text: "conn=listener.accept_op()",
+                        text: "conn = listener . accept_op ()",
                         file: "src/main.rs",
                         line: 1u32,
                         column: 1u32,
@@ -36,7 +36,7 @@ fn expansion() {
                     if c { a } else { b },
                     __Selected::A0,
                     &fibers::__private::Arm {
-                        text: "x=ifc{a}else{b}",
+                        text: "x = if c { a } else { b }",
                         file: "src/main.rs",
                         line: 1u32,
                         column: 1u32,

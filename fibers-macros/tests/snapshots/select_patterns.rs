@@ -10,7 +10,7 @@ fn expansion() {
                     fibers::__private::receive(&rx),
                     __Selected::A0,
                     &fibers::__private::Arm {
-                        text: "Ok(v)=<-rx",
+                        text: "Ok (v) = <- rx",
                         file: "src/main.rs",
                         line: 1u32,
                         column: 1u32,
@@ -39,7 +39,7 @@ fn expansion() {
                     fibers::__private::receive(&rx),
                     __Selected::A0,
                     &fibers::__private::Arm {
-                        text: "Ok(v)=<-rx",
+                        text: "Ok (v) = <- rx",
                         file: "src/main.rs",
                         line: 1u32,
                         column: 1u32,
@@ -68,7 +68,7 @@ fn expansion() {
                     fibers::__private::receive(&rx),
                     __Selected::A0,
                     &fibers::__private::Arm {
-                        text: "v=<-rx",
+                        text: "v = <- rx",
                         file: "src/main.rs",
                         line: 1u32,
                         column: 1u32,
@@ -97,7 +97,7 @@ fn expansion() {
                     op,
                     __Selected::A0,
                     &fibers::__private::Arm {
-                        text: "A(x)|B(x)=op",
+                        text: "A (x) | B (x) = op",
                         file: "src/main.rs",
                         line: 1u32,
                         column: 1u32,

@@ -10,7 +10,7 @@ fn expansion() {
                     fibers::__private::receive(&rx),
                     __Selected::A0,
                     &fibers::__private::Arm {
-                        text: "v=<-rx",
+                        text: "v = <- rx",
                         file: "src/main.rs",
                         line: 1u32,
                         column: 1u32,
@@ -36,7 +36,7 @@ fn expansion() {
                     fibers::__private::receive(&rx),
                     __Selected::A0,
                     &fibers::__private::Arm {
-                        text: "<-rx",
+                        text: "<- rx",
                         file: "src/main.rs",
                         line: 1u32,
                         column: 1u32,
@@ -65,7 +65,7 @@ fn expansion() {
                     fibers::__private::receive(&self.jobs[i].rx()),
                     __Selected::A0,
                     &fibers::__private::Arm {
-                        text: "_=<-self.jobs[i].rx()",
+                        text: "_ = <- self . jobs [i] . rx ()",
                         file: "src/main.rs",
                         line: 1u32,
                         column: 1u32,
@@ -94,7 +94,7 @@ fn expansion() {
                     fibers::__private::receive(&rx),
                     __Selected::A0,
                     &fibers::__private::Arm {
-                        text: "<-&rx",
+                        text: "<- & rx",
                         file: "src/main.rs",
                         line: 1u32,
                         column: 1u32,

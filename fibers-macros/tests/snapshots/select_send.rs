@@ -10,7 +10,7 @@ fn expansion() {
                     fibers::__private::transmit(&tx, item),
                     __Selected::A0,
                     &fibers::__private::Arm {
-                        text: "tx<-item",
+                        text: "tx <- item",
                         file: "src/main.rs",
                         line: 1u32,
                         column: 1u32,
@@ -39,7 +39,7 @@ fn expansion() {
                     fibers::__private::transmit(&tx, f(x)),
                     __Selected::A0,
                     &fibers::__private::Arm {
-                        text: "r=tx<-f(x)",
+                        text: "r = tx <- f (x)",
                         file: "src/main.rs",
                         line: 1u32,
                         column: 1u32,
@@ -65,7 +65,7 @@ fn expansion() {
                     fibers::__private::transmit(&self.jobs[i].tx, Job { id }),
                     __Selected::A0,
                     &fibers::__private::Arm {
-                        text: "self.jobs[i].tx<-Job{id}",
+                        text: "self . jobs [i] . tx <- Job { id }",
                         file: "src/main.rs",
                         line: 1u32,
                         column: 1u32,

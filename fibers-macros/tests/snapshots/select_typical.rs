@@ -16,7 +16,7 @@ fn expansion() {
                     fibers::__private::receive(&jobs),
                     __Selected::A0,
                     &fibers::__private::Arm {
-                        text: "Ok(job)=<-jobs",
+                        text: "Ok (job) = <- jobs",
                         file: "src/main.rs",
                         line: 1u32,
                         column: 1u32,
@@ -28,7 +28,7 @@ fn expansion() {
                             fibers::__private::transmit(&results, result),
                             __Selected::A1,
                             &fibers::__private::Arm {
-                                text: "results<-resultifpending",
+                                text: "results <- result if pending",
                                 file: "src/main.rs",
                                 line: 1u32,
                                 column: 1u32,
@@ -42,7 +42,7 @@ fn expansion() {
                     fibers::__private::receive(&quit),
                     __Selected::A2,
                     &fibers::__private::Arm {
-                        text: "_=<-quit",
+                        text: "_ = <- quit",
                         file: "src/main.rs",
                         line: 1u32,
                         column: 1u32,
