@@ -123,7 +123,7 @@ impl<T> Channel<T> {
     /// Closes the channel: batch by batch, so that the lock is never held for long, and no more waiters come once it is closed.
     fn close(&self) {
         let here = sched::here();
-        let mut batch = Batch::default();
+        let mut batch = Batch::new();
         loop {
             let mut state = self.source.lock();
             state.closed = true;

@@ -41,8 +41,9 @@
 use crate::prim::{self, AtomicU32, Backoff, Ordering, Thread};
 use crate::sched::{self, Here, TaskRef};
 use std::cell::{Cell as Plain, UnsafeCell};
+use std::fmt;
 use std::marker::PhantomPinned;
-use std::mem::MaybeUninit;
+use std::mem::{self, MaybeUninit};
 use std::ops::{Deref, DerefMut};
 use std::ptr;
 
@@ -512,14 +513,15 @@ impl<P> Queue<P> {
                 if !wanted(&(*node).slot) {
                     return false;
                 }
-                let Some(room) = batch.room() else { return true };
+                if batch.is_full() {
+                    return true;
+                }
                 self.unlink(node);
                 let &mut Links { cell, branch, lone, .. } = Inner::links(node);
                 let cell = &*cell;
                 let waiter = cell.waiter();
                 if decide(cell, branch, lone, &mut (*node).slot) {
-                    *room = Some(waiter);
-                    batch.len += 1;
+                    batch.push(waiter);
                 }
             }
         }
@@ -579,24 +581,54 @@ fn claim_both(me: &Me<'_>, other: &Cell, other_lone: bool) -> Claim {
 }
 
 /// Waiters collected under a lock, to be woken after it: bounded, so that nothing is allocated and no lock is held for long.
-#[derive(Debug, Default)]
+///
+/// Costs nothing while it is empty: each end of a fiber makes one, and hardly any of them has somebody to wake.
 pub(crate) struct Batch {
-    waiters: [Option<Waiter>; Batch::ROOM],
+    /// The first `len` are initialised.
+    waiters: [MaybeUninit<Waiter>; Batch::ROOM],
     len: usize,
 }
 
 impl Batch {
     const ROOM: usize = 16;
 
-    fn room(&mut self) -> Option<&mut Option<Waiter>> {
-        self.waiters.get_mut(self.len)
+    #[inline]
+    pub(crate) fn new() -> Self {
+        Batch {
+            waiters: [const { MaybeUninit::uninit() }; Batch::ROOM],
+            len: 0,
+        }
     }
 
+    fn is_full(&self) -> bool {
+        self.len == Batch::ROOM
+    }
+
+    fn push(&mut self, waiter: Waiter) {
+        self.waiters[self.len].write(waiter);
+        self.len += 1;
+    }
+
+    /// Wakes all of them. A batch that is dropped instead owes its waiters their wake.
+    #[inline]
     pub(crate) fn wake(&mut self, here: Option<Here>) {
-        for waiter in self.waiters.iter_mut().take(self.len).filter_map(Option::take) {
-            waiter.wake(here);
+        if self.len > 0 {
+            self.wake_all(here);
         }
-        self.len = 0;
+    }
+
+    fn wake_all(&mut self, here: Option<Here>) {
+        let len = mem::take(&mut self.len);
+        for waiter in &self.waiters[..len] {
+            // SAFETY: below `len`, and read once since `len` is 0 by now.
+            unsafe { waiter.assume_init_read() }.wake(here);
+        }
+    }
+}
+
+impl fmt::Debug for Batch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Batch").field("len", &self.len).finish_non_exhaustive()
     }
 }
 
