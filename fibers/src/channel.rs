@@ -13,15 +13,17 @@
 use crate::op::cell::{Attempt, Batch, Locked, Me, Met, Queue, RX_READY, Source, State, TX_READY, Waiter};
 use crate::op::leaf::{Leaf, Side};
 use crate::op::{Branches, Graph, Op, Picker, Receive, Transmit};
-use crate::prim::Arc;
 use crate::sched::{self, WaitKind};
 use std::collections::VecDeque;
 use std::fmt;
+use std::ptr;
 use std::time::Duration;
 
+mod ends;
 pub(crate) mod error;
 mod iter;
 
+use ends::{Close, End};
 pub use error::{RecvError, RecvTimeoutError, SendError, SendTimeoutError, TryRecvError, TrySendError};
 pub use iter::{IntoIter, Iter, TryIter};
 
@@ -75,19 +77,11 @@ fn ends<T>(buffer: VecDeque<T>, capacity: Option<usize>) -> (Sender<T>, Receiver
         receivers: Queue::new(),
         senders: Queue::new(),
     };
-    let channel = Arc::new(Channel {
+    let (sender, receiver) = ends::ends(Channel {
         source: Source::new(state),
         capacity,
     });
-    let sender = Sender {
-        end: Arc::new(End(channel.clone())),
-    };
-    (
-        sender,
-        Receiver {
-            end: Arc::new(End(channel)),
-        },
-    )
+    (Sender { end: sender }, Receiver { end: receiver })
 }
 
 struct Channel<T> {
@@ -119,11 +113,11 @@ impl<T> State for ChannelState<T> {
     }
 }
 
-impl<T> Channel<T> {
+impl<T> Close for Channel<T> {
     /// Closes the channel: batch by batch, so that the lock is never held for long, and no more waiters come once it is closed.
     fn close(&self) {
         let here = sched::here();
-        let mut batch = Batch::default();
+        let mut batch = Batch::new();
         loop {
             let mut state = self.source.lock();
             state.closed = true;
@@ -136,30 +130,20 @@ impl<T> Channel<T> {
             }
         }
     }
+}
 
+impl<T> Channel<T> {
     fn lock(&self) -> Locked<'_, ChannelState<T>> {
         self.source.lock()
     }
-}
 
-/// All clones of one end share this; dropping the last of them closes the channel.
-struct End<T>(Arc<Channel<T>>);
-
-impl<T> Drop for End<T> {
-    fn drop(&mut self) {
-        self.0.close();
-    }
-}
-
-impl<T> End<T> {
     fn describe(&self, what: &str) -> String {
-        let state = self.0.lock();
+        let state = self.lock();
         let capacity = self
-            .0
             .capacity
             .map_or("unbounded".into(), |capacity| format!("capacity {capacity}"));
         let closed = if state.closed { ", closed" } else { "" };
-        let address = Arc::as_ptr(&self.0).addr();
+        let address = ptr::from_ref(self).addr();
         format!(
             "{what} channel {address:#x} ({capacity}, {} buffered{closed})",
             state.buffer.len()
@@ -167,12 +151,12 @@ impl<T> End<T> {
     }
 
     fn debug(&self, name: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let state = self.0.lock();
+        let state = self.lock();
         let (len, closed) = (state.buffer.len(), state.closed);
         drop(state);
         f.debug_struct(name)
             .field("len", &len)
-            .field("capacity", &self.0.capacity)
+            .field("capacity", &self.capacity)
             .field("closed", &closed)
             .finish()
     }
@@ -181,8 +165,9 @@ impl<T> End<T> {
 macro_rules! end {
     ($End:ident) => {
         impl<T> $End<T> {
+            #[inline]
             fn channel(&self) -> &Channel<T> {
-                &self.end.0
+                &self.end
             }
 
             /// How many values are buffered.
@@ -228,7 +213,7 @@ macro_rules! end {
 
             /// Whether both are ends of the same channel.
             pub fn same_channel(&self, other: &Self) -> bool {
-                Arc::ptr_eq(&self.end.0, &other.end.0)
+                self.end.same(&other.end)
             }
         }
 
@@ -248,7 +233,7 @@ macro_rules! end {
 
 /// The sending end of a channel. Clones send to the same channel; when the last one is dropped, the channel closes.
 pub struct Sender<T> {
-    end: Arc<End<T>>,
+    end: End<Channel<T>, 0>,
 }
 
 end!(Sender);
@@ -318,7 +303,7 @@ impl<T> Sender<T> {
 
 /// The receiving end of a channel. Clones receive from the same channel, each value going to one of them.
 pub struct Receiver<T> {
-    end: Arc<End<T>>,
+    end: End<Channel<T>, 1>,
 }
 
 end!(Receiver);

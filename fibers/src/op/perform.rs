@@ -39,7 +39,7 @@ pub(crate) fn try_perform<B: Branches>(mut branches: B) -> Option<B::Output> {
 /// pass that saw nothing ready, so a source that is ready throughout is never reported as not ready.
 fn poll<B: Branches>(branches: &B, here: Option<Here>) -> Option<usize> {
     loop {
-        let mut picker = Picker::default();
+        let mut picker = Picker::new(here);
         branches.pick(&mut picker);
         let leaf = picker.chosen()?;
         if try_leaf(branches, leaf, here) {
