@@ -76,6 +76,8 @@ fn lone<B: Branches>(branches: &B, here: Option<Here>) -> usize {
         if let Decision::Branch(_) = publication.publish_all() {
             return 0;
         }
+        // Told to look again: a tick waits in two places, its clock and the wheel, and whoever sent it back knows only one.
+        branches.retract(0);
     }
 }
 
