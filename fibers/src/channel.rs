@@ -17,6 +17,8 @@ use crate::prim::Arc;
 use crate::sched::{self, WaitKind};
 use std::collections::VecDeque;
 use std::fmt;
+use std::mem;
+use std::ops::Deref;
 use std::time::Duration;
 
 pub(crate) mod error;
@@ -82,12 +84,10 @@ fn ends<T>(buffer: VecDeque<T>, capacity: Option<usize>) -> (Sender<T>, Receiver
     let sender = Sender {
         end: Arc::new(End(channel.clone())),
     };
-    (
-        sender,
-        Receiver {
-            end: Arc::new(End(channel)),
-        },
-    )
+    let receiver = Receiver {
+        end: Arc::new(ReceivingEnd(End(channel))),
+    };
+    (sender, receiver)
 }
 
 struct Channel<T> {
@@ -151,7 +151,31 @@ impl<T> Drop for End<T> {
     }
 }
 
+/// The receiving end. When the last clone goes, so does what is buffered: nobody can receive it any more, and it may hold what
+/// others wait for, such as the sender of a reply.
+struct ReceivingEnd<T>(End<T>);
+
+impl<T> Deref for ReceivingEnd<T> {
+    type Target = End<T>;
+    fn deref(&self) -> &End<T> {
+        &self.0
+    }
+}
+
+impl<T> Drop for ReceivingEnd<T> {
+    fn drop(&mut self) {
+        self.0.0.close();
+        // Nothing is put into the buffer of a closed channel. Its values are dropped after the unlock.
+        let unreceived = mem::take(&mut self.0.0.lock().buffer);
+        drop(unreceived);
+    }
+}
+
 impl<T> End<T> {
+    fn shared(&self) -> &Arc<Channel<T>> {
+        &self.0
+    }
+
     fn describe(&self, what: &str) -> String {
         let state = self.0.lock();
         let capacity = self
@@ -182,7 +206,7 @@ macro_rules! end {
     ($End:ident) => {
         impl<T> $End<T> {
             fn channel(&self) -> &Channel<T> {
-                &self.end.0
+                self.end.shared()
             }
 
             /// How many values are buffered.
@@ -228,7 +252,7 @@ macro_rules! end {
 
             /// Whether both are ends of the same channel.
             pub fn same_channel(&self, other: &Self) -> bool {
-                Arc::ptr_eq(&self.end.0, &other.end.0)
+                Arc::ptr_eq(self.end.shared(), other.end.shared())
             }
         }
 
@@ -318,7 +342,7 @@ impl<T> Sender<T> {
 
 /// The receiving end of a channel. Clones receive from the same channel, each value going to one of them.
 pub struct Receiver<T> {
-    end: Arc<End<T>>,
+    end: Arc<ReceivingEnd<T>>,
 }
 
 end!(Receiver);
