@@ -5,6 +5,7 @@
 use fibers::{JoinHandle, Runtime};
 use std::any::Any;
 use std::fmt;
+use std::io::{self, Write};
 use std::panic::{self, AssertUnwindSafe};
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicIsize, AtomicU64, AtomicUsize, Ordering};
@@ -80,7 +81,8 @@ pub fn watchdog<T>(limit: Duration, f: impl FnOnce() -> T) -> T {
     let (done, over) = mpsc::channel::<()>();
     let dog = thread::spawn(move || {
         if over.recv_timeout(limit) == Err(RecvTimeoutError::Timeout) {
-            eprintln!("{test}: hangs (more than {limit:?}); FIBERS_TEST_SEED={seed}");
+            // Not by a macro, whose output would be captured and lost.
+            let _ = writeln!(io::stderr(), "{test}: hangs (more than {limit:?}); FIBERS_TEST_SEED={seed}");
             std::process::abort();
         }
     });

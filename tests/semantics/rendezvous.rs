@@ -196,9 +196,8 @@ fn c34_the_same_channel_twice() {
         let (tx, rx) = channel::<u64>(0);
         let (quit_tx, quit) = channel::<()>(0);
         let lone = |tag: u64| {
-            let rx = rx.clone();
+            let (rx, n) = (rx.clone(), tx.waiting_receivers());
             let task = on.spawn(move || tag + rx.recv().unwrap());
-            let n = tx.waiting_receivers();
             on.eventually(|| tx.waiting_receivers() == n + 1);
             task
         };
