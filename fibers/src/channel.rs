@@ -16,6 +16,7 @@ use crate::op::{Branches, Graph, Op, Picker, Receive, Transmit};
 use crate::sched::{self, WaitKind};
 use std::collections::VecDeque;
 use std::fmt;
+use std::mem;
 use std::ptr;
 use std::time::Duration;
 
@@ -84,6 +85,10 @@ fn ends<T>(buffer: VecDeque<T>, capacity: Option<usize>) -> (Sender<T>, Receiver
     (Sender { end: sender }, Receiver { end: receiver })
 }
 
+/// The sides of a channel, as [`End`] counts them.
+const SENDING: usize = 0;
+const RECEIVING: usize = 1;
+
 struct Channel<T> {
     source: Source<ChannelState<T>>,
     capacity: Option<usize>,
@@ -114,6 +119,19 @@ impl<T> State for ChannelState<T> {
 }
 
 impl<T> Close for Channel<T> {
+    /// With the last receiver goes what is buffered: nobody can receive it any more, and it may hold what others wait for, such
+    /// as the sender of a reply.
+    fn close(&self, side: usize) {
+        self.close();
+        if side == RECEIVING {
+            // Nothing is put into the buffer of a closed channel. Its values are dropped after the unlock.
+            let unreceived = mem::take(&mut self.lock().buffer);
+            drop(unreceived);
+        }
+    }
+}
+
+impl<T> Channel<T> {
     /// Closes the channel: batch by batch, so that the lock is never held for long, and no more waiters come once it is closed.
     fn close(&self) {
         let here = sched::here();
@@ -130,9 +148,7 @@ impl<T> Close for Channel<T> {
             }
         }
     }
-}
 
-impl<T> Channel<T> {
     fn lock(&self) -> Locked<'_, ChannelState<T>> {
         self.source.lock()
     }
@@ -233,7 +249,7 @@ macro_rules! end {
 
 /// The sending end of a channel. Clones send to the same channel; when the last one is dropped, the channel closes.
 pub struct Sender<T> {
-    end: End<Channel<T>, 0>,
+    end: End<Channel<T>, SENDING>,
 }
 
 end!(Sender);
@@ -303,7 +319,7 @@ impl<T> Sender<T> {
 
 /// The receiving end of a channel. Clones receive from the same channel, each value going to one of them.
 pub struct Receiver<T> {
-    end: End<Channel<T>, 1>,
+    end: End<Channel<T>, RECEIVING>,
 }
 
 end!(Receiver);

@@ -16,7 +16,7 @@ use std::ptr::NonNull;
 
 /// What the last handle of a side does before it goes.
 pub(super) trait Close {
-    fn close(&self);
+    fn close(&self, side: usize);
 }
 
 struct Block<C> {
@@ -66,7 +66,7 @@ impl<C: Close, const SIDE: usize> End<C, SIDE> {
 
     #[cold]
     fn last(&self) {
-        self.block().channel.close();
+        self.block().channel.close(SIDE);
         // AcqRel: the last side sees all that the other one did to the channel before it is freed.
         if self.block().sides.fetch_sub(1, Ordering::AcqRel) == 1 {
             // SAFETY: it comes from a box, and by the invariants nobody else knows it any more.
