@@ -21,8 +21,8 @@ pub mod time;
 mod timer;
 
 pub use channel::{
-    IntoIter, Iter, Receiver, RecvError, RecvOp, RecvTimeoutError, SendError, SendOp, SendSlotOp, SendTimeoutError, Sender,
-    TryIter, TryRecvError, TrySendError, channel, unbounded,
+    IntoIter, IntoRecvOp, Iter, Receiver, RecvError, RecvOp, RecvTimeoutError, SendError, SendOp, SendSlotOp, SendTimeoutError,
+    Sender, TryIter, TryRecvError, TrySendError, channel, unbounded,
 };
 pub use cond::Cond;
 pub use defer::{Deferred, defer};
