@@ -17,7 +17,7 @@
 //! walk.
 
 use fibers::time::Ticker;
-use fibers::{Cond, Receiver, Runtime, Sender, channel, defer, go, select, spawn_blocking};
+use fibers::{Cond, Receiver, Runtime, Sender, channel, defer, select, spawn_blocking};
 use sha2::{Digest, Sha256};
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -91,7 +91,9 @@ fn digest_tree(options: Options) -> ExitCode {
     let stop = Cond::new();
     let totals = Arc::new(Totals::default());
 
-    let mut threads = vec![spawn_blocking(move || drop(walk(options.root, files, lines)))];
+    let mut threads = vec![spawn_blocking(move || {
+        walk(options.root, files, lines);
+    })];
     for _ in 0..options.jobs {
         let (files, stop, totals) = (to_hash.clone(), stop.clone(), totals.clone());
         threads.push(spawn_blocking(move || hash(files, stop, totals)));
@@ -135,7 +137,12 @@ fn walk(root: Option<Found>, files: Sender<Job>, lines: Sender<Receiver<Line>>) 
                 files.send(Job { path, reply }).ok()?;
             }
             Found::Failed(path, error) => {
-                reply.send(Line { path, digest: Err(error) }).ok()?;
+                reply
+                    .send(Line {
+                        path,
+                        digest: Err(error),
+                    })
+                    .ok()?;
                 lines.send(line).ok()?;
             }
         }
@@ -350,7 +357,11 @@ impl Options {
         }
         let dir = dir.ok_or("DIR is missing")?;
         let jobs = jobs.unwrap_or_else(|| thread::available_parallelism().map_or(1, Into::into));
-        Ok(Some(Options { root: root(dir)?, jobs, fail_fast }))
+        Ok(Some(Options {
+            root: root(dir)?,
+            jobs,
+            fail_fast,
+        }))
     }
 }
 
@@ -361,7 +372,9 @@ fn number(text: &str) -> Result<usize, String> {
 
 /// Where the walk begins. As in find, a link or a device is neither a file nor a directory: there is nothing to print then.
 fn root(dir: PathBuf) -> Result<Option<Found>, String> {
-    let kind = fs::symlink_metadata(&dir).map_err(|error| format!("{}: {error}", dir.display()))?.file_type();
+    let kind = fs::symlink_metadata(&dir)
+        .map_err(|error| format!("{}: {error}", dir.display()))?
+        .file_type();
     Ok(match (kind.is_dir(), kind.is_file()) {
         (true, _) => Some(Found::Dir(dir)),
         (_, true) => Some(Found::File(dir)),

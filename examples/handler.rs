@@ -80,6 +80,9 @@ fn main() {
     }
 
     server.close();
-    let answered: usize = crew.into_iter().map(|worker| worker.join().expect("a worker does not panic")).sum();
+    let answered: usize = crew
+        .into_iter()
+        .map(|worker| worker.join().expect("a worker does not panic"))
+        .sum();
     println!("closed, {answered} requests answered");
 }

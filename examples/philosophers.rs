@@ -24,7 +24,9 @@ impl Table {
             place.put(Fork).expect("an open queue");
             place
         });
-        Table { places: places.collect() }
+        Table {
+            places: places.collect(),
+        }
     }
 
     /// Takes both forks beside a seat, eats, and puts them back.
@@ -52,8 +54,9 @@ fn philosopher(table: Arc<Table>, seat: usize, meals: usize) -> usize {
 fn main() {
     let meals = fibers_examples::number(USAGE, 1000);
     let table = Arc::new(Table::new(NAMES.len()));
-    let guests: Vec<_> =
-        (0..NAMES.len()).map(|seat| go!(name = NAMES[seat]; philosopher(table.clone(), seat, meals))).collect();
+    let guests: Vec<_> = (0..NAMES.len())
+        .map(|seat| go!(name = NAMES[seat]; philosopher(table.clone(), seat, meals)))
+        .collect();
     for (name, guest) in NAMES.iter().zip(guests) {
         println!("{name} ate {} times", guest.join().expect("philosophers do not panic"));
     }

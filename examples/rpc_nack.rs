@@ -27,7 +27,10 @@ struct Theatre {
 impl Theatre {
     fn open(seats: usize) -> Theatre {
         let (requests, incoming) = channel(0);
-        let theatre = Theatre { requests, free: Queue::unbounded() };
+        let theatre = Theatre {
+            requests,
+            free: Queue::unbounded(),
+        };
         for _ in 0..seats {
             theatre.give_back(Seat);
         }
@@ -39,8 +42,11 @@ impl Theatre {
     fn book_op(&self) -> impl Op<Output = Seat> {
         op::with_nack(|gone| {
             let (reply, seat) = channel(0);
-            self.requests.send(Request { reply, gone }).expect("the server runs while there are theatres");
-            seat.into_recv_op().wrap(|seat| seat.expect("the server answers whoever waits"))
+            self.requests
+                .send(Request { reply, gone })
+                .expect("the server runs while there are theatres");
+            seat.into_recv_op()
+                .wrap(|seat| seat.expect("the server answers whoever waits"))
         })
     }
 
@@ -113,6 +119,10 @@ fn main() {
     for _ in 0..6 {
         opera.book_op().or(cinema.book_op()).perform(); // waits for seats that are still on their way back
     }
-    let one_more = opera.book_op().or(cinema.book_op()).timeout(Duration::from_millis(10)).perform();
+    let one_more = opera
+        .book_op()
+        .or(cinema.book_op())
+        .timeout(Duration::from_millis(10))
+        .perform();
     println!("after 1000 hasty visitors: 6 seats free, one more: {}", one_more.is_ok());
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 /// `default` makes it a question: is anything ready now?
 fn poll(rx: &Receiver<u32>) {
     select! {
-        Ok(v) = <-rx else { println!("poll: closed") } => println!("poll: got {v}"),
+        v = <-rx => println!("poll: {v:?}"),
         default => println!("poll: nothing yet"),
     }
 }
@@ -82,10 +82,19 @@ fn main() {
     poll(&rx);
 
     tx.send(8).expect("rx is here");
-    println!("within: {}", within(&rx, Duration::from_secs(3600), Duration::from_millis(20)));
-    println!("within: {}", within(&rx, Duration::from_millis(20), Duration::from_secs(3600)));
+    println!(
+        "within: {}",
+        within(&rx, Duration::from_secs(3600), Duration::from_millis(20))
+    );
+    println!(
+        "within: {}",
+        within(&rx, Duration::from_millis(20), Duration::from_secs(3600))
+    );
     drop(tx);
-    println!("within: {}", within(&rx, Duration::from_secs(3600), Duration::from_secs(3600)));
+    println!(
+        "within: {}",
+        within(&rx, Duration::from_secs(3600), Duration::from_secs(3600))
+    );
     poll(&rx);
 
     let (tx, merged) = channel(0);
