@@ -23,3 +23,7 @@ pub fn number(usage: &str, default: usize) -> usize {
         }
     }
 }
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
