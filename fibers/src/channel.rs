@@ -362,6 +362,26 @@ impl<T> Receiver<T> {
     pub fn recv_op(&self) -> RecvOp<'_, T> {
         RecvOp { receiver: self }
     }
+
+    /// The operation that receives a value and owns its receiver: for an operation that is built around a channel of its own,
+    /// such as one that waits for a reply. When it has been performed, or is dropped, so is the receiver.
+    ///
+    /// ```
+    /// use fibers::{Op, Sender, channel, op};
+    /// fn call_op(requests: &Sender<Sender<u32>>) -> impl Op<Output = u32> {
+    ///     op::guard(|| {
+    ///         let (reply, answer) = channel(1);
+    ///         requests.send(reply).unwrap();
+    ///         answer.into_recv_op().wrap(|answer| answer.unwrap())
+    ///     })
+    /// }
+    /// let (requests, incoming) = channel::<Sender<u32>>(1);
+    /// std::thread::spawn(move || incoming.recv().unwrap().send(42));
+    /// assert_eq!(call_op(&requests).perform(), 42);
+    /// ```
+    pub fn into_recv_op(self) -> IntoRecvOp<T> {
+        IntoRecvOp { receiver: self }
+    }
 }
 
 impl<T> Receive for Receiver<T> {
@@ -418,6 +438,26 @@ impl<'a, T> Op for RecvOp<'a, T> {
 
     fn graph(&self) -> Graph {
         Receiving(self.receiver).graph()
+    }
+}
+
+/// Receives from a channel that it owns an end of; see [`Receiver::into_recv_op`].
+#[derive(Clone, Debug)]
+#[must_use = "an operation does nothing until it is performed"]
+pub struct IntoRecvOp<T> {
+    receiver: Receiver<T>,
+}
+
+impl<T> Op for IntoRecvOp<T> {
+    type Output = Result<T, RecvError>;
+    type Branches = Leaf<OwnReceiving<T>>;
+
+    fn force(self) -> Self::Branches {
+        Leaf::new(OwnReceiving(self.receiver), None)
+    }
+
+    fn graph(&self) -> Graph {
+        Receiving(&self.receiver).graph()
     }
 }
 
@@ -530,6 +570,38 @@ impl<T> Side for Receiving<'_, T> {
 
     fn graph(&self) -> Graph {
         Graph::leaf(self.0.end.describe("receive from"))
+    }
+}
+
+/// The receiving side that owns its end.
+pub struct OwnReceiving<T>(Receiver<T>);
+
+impl<T> Side for OwnReceiving<T> {
+    type State = ChannelState<T>;
+    type Slot = Option<T>;
+    type Output = Result<T, RecvError>;
+
+    const READY: u32 = RX_READY;
+    const KIND: WaitKind = WaitKind::Receive;
+
+    fn source(&self) -> &Source<ChannelState<T>> {
+        &self.0.channel().source
+    }
+
+    fn attempt(&self, state: &mut ChannelState<T>, slot: &mut Option<T>, me: &mut Me<'_>) -> Attempt {
+        Receiving(&self.0).attempt(state, slot, me)
+    }
+
+    fn queue(state: &mut ChannelState<T>) -> &mut Queue<Option<T>> {
+        &mut state.receivers
+    }
+
+    fn output(&mut self, slot: &mut Option<T>) -> Result<T, RecvError> {
+        Receiving(&self.0).output(slot)
+    }
+
+    fn graph(&self) -> Graph {
+        Receiving(&self.0).graph()
     }
 }
 

@@ -35,7 +35,10 @@ fn c02_never_is_the_identity() {
         for _ in 0..rounds(200, 20_000) {
             assert_eq!(choice((never(), always(1))).perform(), 1);
             assert_eq!(choice((always(1), never())).perform(), 1);
-            assert_eq!(choice((choice([never::<u32>()]), None::<Never<u32>>, always(1).boxed())).try_perform(), Some(1));
+            assert_eq!(
+                choice((choice([never::<u32>()]), None::<Never<u32>>, always(1).boxed())).try_perform(),
+                Some(1)
+            );
         }
         // An `e` that is not ready yet is met all the same.
         let (tx, rx) = channel::<u32>(0);
@@ -70,7 +73,11 @@ fn c03_nested_choices_are_uniform_over_leaves() {
         for _ in 0..n {
             counts[0][choice((always(0), choice((always(1), choice([always(2), always(3)]))))).perform()] += 1;
             counts[1][choice(vec![choice(vec![always(0), always(1), always(2)]), choice(vec![always(3)])]).perform()] += 1;
-            let boxed = choice((always(0).or(always(1)).boxed(), always(2).wrap(|v| v).boxed(), Some(always(3)).boxed()));
+            let boxed = choice((
+                always(0).or(always(1)).boxed(),
+                always(2).wrap(|v| v).boxed(),
+                Some(always(3)).boxed(),
+            ));
             counts[2][boxed.try_perform().unwrap()] += 1;
         }
         for count in counts.into_iter().flatten() {
@@ -87,7 +94,11 @@ fn c03_every_leaf_of_a_nested_choice_can_be_met() {
             let receivers: Vec<_> = ends.iter().map(|(_, rx)| rx.clone()).collect();
             let performer = on.spawn(move || {
                 let leaf = |i: usize| receivers[i].recv_op().wrap(move |v| (i, v.unwrap()));
-                let nested = choice((leaf(0), choice([leaf(1), leaf(2)]), choice(vec![choice(vec![leaf(3)]), choice(vec![leaf(4)])])));
+                let nested = choice((
+                    leaf(0),
+                    choice([leaf(1), leaf(2)]),
+                    choice(vec![choice(vec![leaf(3)]), choice(vec![leaf(4)])]),
+                ));
                 nested.perform()
             });
             on.eventually(|| ends.iter().all(|(tx, _)| tx.waiting_receivers() == 1));
@@ -254,7 +265,8 @@ fn c09_a_wrap_inside_a_wrap_and_a_guard() {
         let (tx, rx) = channel::<u32>(1);
         let nested = fibers::op::guard(|| {
             tx.try_send(1).unwrap();
-            rx.recv_op().wrap(|v| always(v.unwrap()).wrap(|v| v + always(1).perform()).perform())
+            rx.recv_op()
+                .wrap(|v| always(v.unwrap()).wrap(|v| v + always(1).perform()).perform())
         });
         assert_eq!(nested.wrap(|v| (on.pause(), v).1).perform(), 2);
     });

@@ -20,7 +20,10 @@ fn c40_close_wakes_every_parked_select_with_its_branch() {
                         let branch = |i: usize| receivers[i].recv_op().wrap(move |v| (i, v));
                         match i % 3 {
                             0 => choice((branch(0), branch(1))).perform(),
-                            1 => choice(vec![branch(1), branch(0)]).timeout(Duration::from_secs(3600)).perform().unwrap(),
+                            1 => choice(vec![branch(1), branch(0)])
+                                .timeout(Duration::from_secs(3600))
+                                .perform()
+                                .unwrap(),
                             _ => (closed, receivers[closed].recv()),
                         }
                     })
@@ -58,7 +61,9 @@ fn c40_close_gives_parked_senders_their_values_back() {
                     on.spawn(move || match i % 4 {
                         0 => tx.send(i),
                         1 => choice((tx.send_op(i), tx.send_op(i))).perform(),
-                        2 => tx.send_timeout(i, Duration::from_secs(3600)).map_err(|e| SendError(e.into_inner())),
+                        2 => tx
+                            .send_timeout(i, Duration::from_secs(3600))
+                            .map_err(|e| SendError(e.into_inner())),
                         _ => {
                             let mut slot = Some(i);
                             let sent = tx.send_slot_op(&mut slot).perform();
@@ -68,7 +73,10 @@ fn c40_close_gives_parked_senders_their_values_back() {
                 })
                 .collect();
             // The choices stand there twice, unless they were the two that found room.
-            on.eventually(|| rx.is_full() && (tx.waiting_senders() == 40 + 10 || tx.waiting_senders() == 40 + 9 || tx.waiting_senders() == 40 + 8));
+            on.eventually(|| {
+                rx.is_full()
+                    && (tx.waiting_senders() == 40 + 10 || tx.waiting_senders() == 40 + 9 || tx.waiting_senders() == 40 + 8)
+            });
             let buffered = match by_drop {
                 true => (drop(rx), vec![]).1,
                 false => (tx.close(), rx.iter().collect::<Vec<_>>()).1,
@@ -183,7 +191,11 @@ fn c43_close_racing_many() {
                     on.spawn(move || {
                         let (mut received, mut open) = (0, [true; 2]);
                         while open != [false; 2] {
-                            let branch = |i: usize, rx| Some(rx).filter(|_| open[i]).map(|rx: &fibers::Receiver<_>| rx.recv_op().wrap(move |v| (i, v)));
+                            let branch = |i: usize, rx| {
+                                Some(rx)
+                                    .filter(|_| open[i])
+                                    .map(|rx: &fibers::Receiver<_>| rx.recv_op().wrap(move |v| (i, v)))
+                            };
                             match choice((branch(0, &rx), branch(1, &other))).perform() {
                                 (_, Ok(_)) => received += 1,
                                 (i, Err(RecvError)) => open[i] = false,

@@ -92,7 +92,10 @@ fn c49_biased_takes_the_earliest() {
         for _ in 0..rounds(200, 20_000) {
             assert_eq!(biased((always(1), always(2), always(3))).perform(), 1);
             assert_eq!(biased([None, None, Some(always(2)), Some(always(3))]).try_perform(), Some(2));
-            assert_eq!(biased(vec![biased(vec![always(1), always(2)]), biased(vec![always(3)])]).perform(), 1);
+            assert_eq!(
+                biased(vec![biased(vec![always(1), always(2)]), biased(vec![always(3)])]).perform(),
+                1
+            );
             assert_eq!(biased((choice((never(), always(1))), always(2))).perform(), 1);
         }
     });
@@ -106,7 +109,10 @@ fn c49_biased_inside_a_fair_choice() {
         for _ in 0..n {
             counts[choice((always(0), biased((always(1), always(2))))).perform()] += 1;
             // After a biased group that skipped leaves, later ones are still counted right.
-            assert_eq!(biased((never(), choice((biased((always(5), always(6))), never())), always(7))).perform(), 5);
+            assert_eq!(
+                biased((never(), choice((biased((always(5), always(6))), never())), always(7))).perform(),
+                5
+            );
         }
         assert_eq!(counts[2] + counts[3], 0);
         assert_share(counts[0], n, 0.5);
@@ -118,7 +124,10 @@ fn c49_a_timeout_does_not_beat_its_op() {
     everywhere(|_| {
         for _ in 0..rounds(300, 20_000) {
             assert_eq!(always(1).timeout(Duration::ZERO).perform(), Ok(1));
-            assert_eq!(choice((never(), always(1))).timeout(Duration::ZERO).try_perform(), Some(Ok(1)));
+            assert_eq!(
+                choice((never(), always(1))).timeout(Duration::ZERO).try_perform(),
+                Some(Ok(1))
+            );
         }
     });
 }

@@ -29,7 +29,10 @@ fn c10_guards_are_forced_in_source_order() {
             g(4).boxed(),
             nack,
             Some(g(7)).label("seven"),
-            [g(8), g(9)].map(Some).into_iter().fold(never().boxed(), |a, b| a.or(b).boxed()),
+            [g(8), g(9)]
+                .map(Some)
+                .into_iter()
+                .fold(never().boxed(), |a, b| a.or(b).boxed()),
             g(10).timeout(Duration::from_secs(1)).wrap(|v| v.unwrap()).on_abort(|| ()),
         ));
         assert_eq!(op.try_perform(), None);
@@ -142,7 +145,13 @@ fn c13_a_panic_in_a_guard_leaves_nothing_behind() {
         for _ in 0..rounds(10, 1_000) {
             panics_with("guard", || {
                 let bad = guard(|| -> fibers::op::Never<()> { quiet_panic("guard") });
-                choice((rx.recv_op().wrap(drop), tx2.send_op(1).wrap(drop), tx.send_op(1).wrap(drop), bad)).perform();
+                choice((
+                    rx.recv_op().wrap(drop),
+                    tx2.send_op(1).wrap(drop),
+                    tx.send_op(1).wrap(drop),
+                    bad,
+                ))
+                .perform();
             });
         }
         assert_eq!((tx.waiting_receivers(), tx.waiting_senders()), (0, 0));

@@ -23,7 +23,9 @@ fn places<const N: usize>() -> [RefCell<Option<Nack>>; N] {
 }
 
 fn fired<const N: usize>(places: &[RefCell<Option<Nack>>; N]) -> [bool; N] {
-    places.each_ref().map(|place| place.borrow().as_ref().expect("the nack function ran").is_fired())
+    places
+        .each_ref()
+        .map(|place| place.borrow().as_ref().expect("the nack function ran").is_fired())
 }
 
 #[test]
@@ -72,7 +74,10 @@ fn c15_after_a_wait() {
 fn c16_inner_winner_fires_neither() {
     everywhere(|_| {
         let p = places::<3>();
-        let op = choice((nacked(&p[0], choice((nacked(&p[1], always(1)), never()))), nacked(&p[2], never())));
+        let op = choice((
+            nacked(&p[0], choice((nacked(&p[1], always(1)), never()))),
+            nacked(&p[2], never()),
+        ));
         assert_eq!(op.perform(), 1);
         assert_eq!(fired(&p), [false, false, true]);
     });
@@ -82,7 +87,10 @@ fn c16_inner_winner_fires_neither() {
 fn c17_a_sibling_under_the_outer_fires_the_inner() {
     everywhere(|_| {
         let p = places::<3>();
-        let op = nacked(&p[0], choice((nacked(&p[1], never()), nacked(&p[2], never()).on_abort(|| ()), always(1))));
+        let op = nacked(
+            &p[0],
+            choice((nacked(&p[1], never()), nacked(&p[2], never()).on_abort(|| ()), always(1))),
+        );
         assert_eq!(choice((op, never())).perform(), 1);
         assert_eq!(fired(&p), [false, true, true]);
     });
@@ -138,7 +146,10 @@ fn c20_a_failed_try_fires() {
         let aborted = Counter::default();
         let op = choice((
             nacked(&p[0], rx.recv_op().wrap(|_| 0)),
-            nacked(&p[1], nacked(&p[2], tx.send_op(1).wrap(|_| 1)).on_abort(|| drop(aborted.add()))),
+            nacked(
+                &p[1],
+                nacked(&p[2], tx.send_op(1).wrap(|_| 1)).on_abort(|| drop(aborted.add())),
+            ),
         ));
         let default = op.perform_or(|| {
             assert_eq!(fired(&p), [true; 3]);
@@ -152,7 +163,10 @@ fn c20_a_failed_try_fires() {
 fn c20_a_try_that_succeeds_fires_the_others_only() {
     everywhere(|_| {
         let p = places::<2>();
-        assert_eq!(choice((nacked(&p[0], always(1)), nacked(&p[1], never()))).try_perform(), Some(1));
+        assert_eq!(
+            choice((nacked(&p[0], always(1)), nacked(&p[1], never()))).try_perform(),
+            Some(1)
+        );
         assert_eq!(fired(&p), [false, true]);
     });
 }
@@ -201,7 +215,9 @@ fn c22_a_panicking_wrap_changes_nothing() {
         let aborted = Counter::default();
         tx.send(1).unwrap();
         panics_with("wrap", || {
-            let winner = nacked(&p[0], rx.recv_op()).on_abort(|| drop(aborted.add())).wrap(|_| quiet_panic("wrap"));
+            let winner = nacked(&p[0], rx.recv_op())
+                .on_abort(|| drop(aborted.add()))
+                .wrap(|_| quiet_panic("wrap"));
             choice((winner, nacked(&p[1], never()))).perform();
         });
         assert_eq!((fired(&p), aborted.get()), ([false, true], 0));
@@ -252,7 +268,11 @@ fn c24_a_panic_in_a_base_function_fires() {
         let (tx, rx) = channel::<u32>(0);
         panics_with("publish", || {
             let op = base(|| None::<u32>, |_| quiet_panic("publish"), || ());
-            nacked(&p[2], choice((rx.recv_op().wrap(|v| v.unwrap()), op, rx.recv_op().wrap(|v| v.unwrap())))).perform();
+            nacked(
+                &p[2],
+                choice((rx.recv_op().wrap(|v| v.unwrap()), op, rx.recv_op().wrap(|v| v.unwrap()))),
+            )
+            .perform();
         });
         assert_eq!(fired(&p), [true; 3]);
         assert_eq!(tx.waiting_receivers(), 0);
@@ -384,7 +404,11 @@ fn c21_a_nack_and_a_late_answer_have_one_outcome() {
                 request.send((reply, nack)).unwrap();
                 answer.recv_op()
             });
-            got += choice((ask.wrap(|v| v.unwrap()), time::sleep_op(Duration::from_micros(i % 9)).wrap(|()| 0))).perform();
+            got += choice((
+                ask.wrap(|v| v.unwrap()),
+                time::sleep_op(Duration::from_micros(i % 9)).wrap(|()| 0),
+            ))
+            .perform();
         }
         drop(request);
         assert_eq!(server.join(), got);

@@ -34,7 +34,15 @@ fn c27_a_choice_never_meets_itself() {
             choice((tx2.send_op(1).wrap(drop), rx2.recv_op().wrap(drop), tx.send_op(2).wrap(drop))),
         ));
         assert_eq!(crossed.timeout(MOMENT).perform(), Err(Elapsed));
-        assert_eq!([tx.waiting_receivers(), tx.waiting_senders(), tx2.waiting_receivers(), tx2.waiting_senders()], [0; 4]);
+        assert_eq!(
+            [
+                tx.waiting_receivers(),
+                tx.waiting_senders(),
+                tx2.waiting_receivers(),
+                tx2.waiting_senders()
+            ],
+            [0; 4]
+        );
     });
 }
 
@@ -83,7 +91,12 @@ fn c29_forty_four_pair_off_and_an_odd_one_stays() {
             Met::Received(v) => Some((*v, *i)),
             Met::Sent => None,
         };
-        let mut received: Vec<u64> = met.iter().filter_map(pairs).inspect(|(v, i)| assert_ne!(v, i)).map(|(v, _)| v).collect();
+        let mut received: Vec<u64> = met
+            .iter()
+            .filter_map(pairs)
+            .inspect(|(v, i)| assert_ne!(v, i))
+            .map(|(v, _)| v)
+            .collect();
         sent.sort_unstable();
         received.sort_unstable();
         assert_eq!((sent.len(), &sent), (22, &received));
@@ -107,7 +120,9 @@ fn c31_select_send_against_select_receive() {
                     let mut sum = 0u64;
                     for v in 0..n {
                         let add = match i % 2 {
-                            0 => choice((atx.send_op(v), btx.send_op(v))).wrap(|sent| (sent.unwrap(), v).1).perform(),
+                            0 => choice((atx.send_op(v), btx.send_op(v)))
+                                .wrap(|sent| (sent.unwrap(), v).1)
+                                .perform(),
                             _ => choice((arx.recv_op(), brx.recv_op())).wrap(|v| v.unwrap()).perform(),
                         };
                         sum += add;
@@ -134,8 +149,16 @@ fn c32_opposite_orders_do_not_livelock() {
                 let (first, second) = if swapped { (&d, &c) } else { (&c, &d) };
                 let (tx, rx) = (send(&first.0), second.1.clone());
                 let met = match swapped {
-                    false => choice((tx.send_op(i).wrap(|_| Met::Sent), rx.recv_op().wrap(|v| Met::Received(v.unwrap())))).perform(),
-                    true => choice((rx.recv_op().wrap(|v| Met::Received(v.unwrap())), tx.send_op(i).wrap(|_| Met::Sent))).perform(),
+                    false => choice((
+                        tx.send_op(i).wrap(|_| Met::Sent),
+                        rx.recv_op().wrap(|v| Met::Received(v.unwrap())),
+                    ))
+                    .perform(),
+                    true => choice((
+                        rx.recv_op().wrap(|v| Met::Received(v.unwrap())),
+                        tx.send_op(i).wrap(|_| Met::Sent),
+                    ))
+                    .perform(),
                 };
                 match met {
                     Met::Sent => sent += i,
@@ -181,7 +204,11 @@ fn c33_a_cycle_of_three_resolves() {
             // The one left offers on two of the three channels; each side works.
             let receive = choice(ring.iter().map(|(_, rx)| rx.recv_op())).wrap(|v| v.is_ok());
             let send = choice(ring.iter().map(|(tx, _)| tx.send_op(9))).wrap(|sent| sent.is_ok());
-            assert!(if rng.below(2) == 0 { receive.perform() } else { send.perform() });
+            assert!(if rng.below(2) == 0 {
+                receive.perform()
+            } else {
+                send.perform()
+            });
             results.recv().unwrap();
         }
         drop(go_tx);
@@ -251,7 +278,10 @@ fn c35_waiters_are_served_in_order() {
                 task
             })
             .collect();
-        assert_eq!((0..12).map(|_| rx.recv().unwrap()).collect::<Vec<_>>(), (0..12).collect::<Vec<_>>());
+        assert_eq!(
+            (0..12).map(|_| rx.recv().unwrap()).collect::<Vec<_>>(),
+            (0..12).collect::<Vec<_>>()
+        );
         senders.into_iter().for_each(|s| s.join());
         // Receivers: the first to wait gets the first value. Lone ones and choices stand in one queue.
         let (_quiet_tx, quiet) = channel::<u64>(0);
@@ -280,14 +310,22 @@ fn sweep<T: Clone + Send + 'static>(on: On, value: T) {
         let (tx, rx) = channel(capacity);
         let receiver = {
             let rx = rx.clone();
-            on.spawn(move || (0..8).map(|_| choice((rx.recv_op(), rx.recv_op())).perform().unwrap()).count())
+            on.spawn(move || {
+                (0..8)
+                    .map(|_| choice((rx.recv_op(), rx.recv_op())).perform().unwrap())
+                    .count()
+            })
         };
         (0..8).for_each(|_| tx.send(make()).unwrap());
         assert_eq!((receiver.join(), drops.live()), (8, 0));
         // Refused, timed out, lost in a choice, given back by a close, left in the buffer.
         (0..capacity).for_each(|_| tx.send(make()).unwrap());
         drop(tx.try_send(make()).expect_err("full").into_inner());
-        drop(tx.send_timeout(make(), Duration::from_micros(100)).expect_err("full").into_inner());
+        drop(
+            tx.send_timeout(make(), Duration::from_micros(100))
+                .expect_err("full")
+                .into_inner(),
+        );
         assert_eq!(choice((tx.send_op(make()).wrap(|_| 0), always(1))).perform(), 1);
         let parked = {
             let (tx, value) = (tx.clone(), make());
