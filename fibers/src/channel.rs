@@ -13,15 +13,18 @@
 use crate::op::cell::{Attempt, Batch, Locked, Me, Met, Queue, RX_READY, Source, State, TX_READY, Waiter};
 use crate::op::leaf::{Leaf, Side};
 use crate::op::{Branches, Graph, Op, Picker, Receive, Transmit};
-use crate::prim::Arc;
 use crate::sched::{self, WaitKind};
 use std::collections::VecDeque;
 use std::fmt;
+use std::mem;
+use std::ptr;
 use std::time::Duration;
 
+mod ends;
 pub(crate) mod error;
 mod iter;
 
+use ends::{Close, End};
 pub use error::{RecvError, RecvTimeoutError, SendError, SendTimeoutError, TryRecvError, TrySendError};
 pub use iter::{IntoIter, Iter, TryIter};
 
@@ -75,20 +78,16 @@ fn ends<T>(buffer: VecDeque<T>, capacity: Option<usize>) -> (Sender<T>, Receiver
         receivers: Queue::new(),
         senders: Queue::new(),
     };
-    let channel = Arc::new(Channel {
+    let (sender, receiver) = ends::ends(Channel {
         source: Source::new(state),
         capacity,
     });
-    let sender = Sender {
-        end: Arc::new(End(channel.clone())),
-    };
-    (
-        sender,
-        Receiver {
-            end: Arc::new(End(channel)),
-        },
-    )
+    (Sender { end: sender }, Receiver { end: receiver })
 }
+
+/// The sides of a channel, as [`End`] counts them.
+const SENDING: usize = 0;
+const RECEIVING: usize = 1;
 
 struct Channel<T> {
     source: Source<ChannelState<T>>,
@@ -119,11 +118,24 @@ impl<T> State for ChannelState<T> {
     }
 }
 
+impl<T> Close for Channel<T> {
+    /// With the last receiver goes what is buffered: nobody can receive it any more, and it may hold what others wait for, such
+    /// as the sender of a reply.
+    fn close(&self, side: usize) {
+        self.close();
+        if side == RECEIVING {
+            // Nothing is put into the buffer of a closed channel. Its values are dropped after the unlock.
+            let unreceived = mem::take(&mut self.lock().buffer);
+            drop(unreceived);
+        }
+    }
+}
+
 impl<T> Channel<T> {
     /// Closes the channel: batch by batch, so that the lock is never held for long, and no more waiters come once it is closed.
     fn close(&self) {
         let here = sched::here();
-        let mut batch = Batch::default();
+        let mut batch = Batch::new();
         loop {
             let mut state = self.source.lock();
             state.closed = true;
@@ -140,26 +152,14 @@ impl<T> Channel<T> {
     fn lock(&self) -> Locked<'_, ChannelState<T>> {
         self.source.lock()
     }
-}
 
-/// All clones of one end share this; dropping the last of them closes the channel.
-struct End<T>(Arc<Channel<T>>);
-
-impl<T> Drop for End<T> {
-    fn drop(&mut self) {
-        self.0.close();
-    }
-}
-
-impl<T> End<T> {
     fn describe(&self, what: &str) -> String {
-        let state = self.0.lock();
+        let state = self.lock();
         let capacity = self
-            .0
             .capacity
             .map_or("unbounded".into(), |capacity| format!("capacity {capacity}"));
         let closed = if state.closed { ", closed" } else { "" };
-        let address = Arc::as_ptr(&self.0).addr();
+        let address = ptr::from_ref(self).addr();
         format!(
             "{what} channel {address:#x} ({capacity}, {} buffered{closed})",
             state.buffer.len()
@@ -167,12 +167,12 @@ impl<T> End<T> {
     }
 
     fn debug(&self, name: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let state = self.0.lock();
+        let state = self.lock();
         let (len, closed) = (state.buffer.len(), state.closed);
         drop(state);
         f.debug_struct(name)
             .field("len", &len)
-            .field("capacity", &self.0.capacity)
+            .field("capacity", &self.capacity)
             .field("closed", &closed)
             .finish()
     }
@@ -181,8 +181,9 @@ impl<T> End<T> {
 macro_rules! end {
     ($End:ident) => {
         impl<T> $End<T> {
+            #[inline]
             fn channel(&self) -> &Channel<T> {
-                &self.end.0
+                &self.end
             }
 
             /// How many values are buffered.
@@ -228,7 +229,7 @@ macro_rules! end {
 
             /// Whether both are ends of the same channel.
             pub fn same_channel(&self, other: &Self) -> bool {
-                Arc::ptr_eq(&self.end.0, &other.end.0)
+                self.end.same(&other.end)
             }
         }
 
@@ -248,7 +249,7 @@ macro_rules! end {
 
 /// The sending end of a channel. Clones send to the same channel; when the last one is dropped, the channel closes.
 pub struct Sender<T> {
-    end: Arc<End<T>>,
+    end: End<Channel<T>, SENDING>,
 }
 
 end!(Sender);
@@ -318,7 +319,7 @@ impl<T> Sender<T> {
 
 /// The receiving end of a channel. Clones receive from the same channel, each value going to one of them.
 pub struct Receiver<T> {
-    end: Arc<End<T>>,
+    end: End<Channel<T>, RECEIVING>,
 }
 
 end!(Receiver);
@@ -360,6 +361,26 @@ impl<T> Receiver<T> {
     /// The operation that receives a value.
     pub fn recv_op(&self) -> RecvOp<'_, T> {
         RecvOp { receiver: self }
+    }
+
+    /// The operation that receives a value and owns its receiver: for an operation that is built around a channel of its own,
+    /// such as one that waits for a reply. When it has been performed, or is dropped, so is the receiver.
+    ///
+    /// ```
+    /// use fibers::{Op, Sender, channel, op};
+    /// fn call_op(requests: &Sender<Sender<u32>>) -> impl Op<Output = u32> {
+    ///     op::guard(|| {
+    ///         let (reply, answer) = channel(1);
+    ///         requests.send(reply).unwrap();
+    ///         answer.into_recv_op().wrap(|answer| answer.unwrap())
+    ///     })
+    /// }
+    /// let (requests, incoming) = channel::<Sender<u32>>(1);
+    /// std::thread::spawn(move || incoming.recv().unwrap().send(42));
+    /// assert_eq!(call_op(&requests).perform(), 42);
+    /// ```
+    pub fn into_recv_op(self) -> IntoRecvOp<T> {
+        IntoRecvOp { receiver: self }
     }
 }
 
@@ -417,6 +438,26 @@ impl<'a, T> Op for RecvOp<'a, T> {
 
     fn graph(&self) -> Graph {
         Receiving(self.receiver).graph()
+    }
+}
+
+/// Receives from a channel that it owns an end of; see [`Receiver::into_recv_op`].
+#[derive(Clone, Debug)]
+#[must_use = "an operation does nothing until it is performed"]
+pub struct IntoRecvOp<T> {
+    receiver: Receiver<T>,
+}
+
+impl<T> Op for IntoRecvOp<T> {
+    type Output = Result<T, RecvError>;
+    type Branches = Leaf<OwnReceiving<T>>;
+
+    fn force(self) -> Self::Branches {
+        Leaf::new(OwnReceiving(self.receiver), None)
+    }
+
+    fn graph(&self) -> Graph {
+        Receiving(&self.receiver).graph()
     }
 }
 
@@ -529,6 +570,38 @@ impl<T> Side for Receiving<'_, T> {
 
     fn graph(&self) -> Graph {
         Graph::leaf(self.0.end.describe("receive from"))
+    }
+}
+
+/// The receiving side that owns its end.
+pub struct OwnReceiving<T>(Receiver<T>);
+
+impl<T> Side for OwnReceiving<T> {
+    type State = ChannelState<T>;
+    type Slot = Option<T>;
+    type Output = Result<T, RecvError>;
+
+    const READY: u32 = RX_READY;
+    const KIND: WaitKind = WaitKind::Receive;
+
+    fn source(&self) -> &Source<ChannelState<T>> {
+        &self.0.channel().source
+    }
+
+    fn attempt(&self, state: &mut ChannelState<T>, slot: &mut Option<T>, me: &mut Me<'_>) -> Attempt {
+        Receiving(&self.0).attempt(state, slot, me)
+    }
+
+    fn queue(state: &mut ChannelState<T>) -> &mut Queue<Option<T>> {
+        &mut state.receivers
+    }
+
+    fn output(&mut self, slot: &mut Option<T>) -> Result<T, RecvError> {
+        Receiving(&self.0).output(slot)
+    }
+
+    fn graph(&self) -> Graph {
+        Receiving(&self.0).graph()
     }
 }
 

@@ -85,7 +85,7 @@ impl<T> Outcome<T> {
 
     fn complete(&self, result: Result<T, JoinError>) {
         let mut result = Some(result);
-        let mut batch = Batch::default();
+        let mut batch = Batch::new();
         loop {
             let mut state = self.source.lock();
             state.done = true;

@@ -1,4 +1,31 @@
-//! Go-style concurrency for Rust without async colouring.
+//! Go-style concurrency for Rust without async colouring: stackful fibers that meet through Concurrent ML operations.
+//!
+#![cfg_attr(feature = "macros", doc = "```")]
+#![cfg_attr(not(feature = "macros"), doc = "```ignore")]
+//! use fibers::{channel, go, select, time};
+//! use std::time::Duration;
+//!
+//! fibers::run(|| {
+//!     let (tx, rx) = channel::<String>(0);
+//!     go! { tx.send("hello".into()).unwrap() };
+//!     select! {
+//!         v = <-rx => assert_eq!(v.unwrap(), "hello"),
+//!         _ = time::sleep_op(Duration::from_secs(5)) => panic!("nobody spoke"),
+//!     }
+//! });
+//! ```
+//!
+//! - [`run`] and [`Runtime`] run fibers on all cores; [`spawn`] starts one, [`JoinHandle`] waits for it. A fiber that waits
+//!   costs its worker nothing, and a blocking call looks like one.
+//! - [`channel`] hands values from fiber to fiber, and to and from plain threads.
+//! - [`Op`] is a communication as a value: operations are combined ([`op`]) and then performed. `select!` is made of them.
+//! - [`time`] sleeps and ticks, [`sync`] waits for groups, [`spawn_blocking`] keeps blocking calls off the workers.
+//!
+//! A fiber stays on one thread from its first instruction on, so nothing that runs in it needs to know that it is a fiber.
+//! Linux on x86-64 and aarch64.
+//!
+//! Feature `macros` (on by default): `select!`, `go!`, `defer!`, `#[fibers::main]`, `#[fibers::test]`. Without it the crate
+//! depends on `libc` and `slab` alone.
 #![deny(unsafe_code)]
 
 #[cfg(not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))))]
@@ -26,8 +53,8 @@ mod timer;
 
 pub use blocking::spawn_blocking;
 pub use channel::{
-    IntoIter, Iter, Receiver, RecvError, RecvOp, RecvTimeoutError, SendError, SendOp, SendSlotOp, SendTimeoutError, Sender,
-    TryIter, TryRecvError, TrySendError, channel, unbounded,
+    IntoIter, IntoRecvOp, Iter, Receiver, RecvError, RecvOp, RecvTimeoutError, SendError, SendOp, SendSlotOp, SendTimeoutError,
+    Sender, TryIter, TryRecvError, TrySendError, channel, unbounded,
 };
 pub use cond::Cond;
 pub use defer::{Deferred, defer};

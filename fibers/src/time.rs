@@ -176,7 +176,7 @@ impl Clock {
     /// Sets the next tick and lets all waiters look again; returns whether one was pending.
     fn set(&self, next: u64, period: Option<u64>) -> bool {
         let mut pending = None;
-        let mut batch = Batch::default();
+        let mut batch = Batch::new();
         loop {
             let mut state = self.source.lock();
             if pending.is_none() {

@@ -6,7 +6,7 @@
 use super::cell::{Attempt, Me};
 use super::graph::Graph;
 use crate::prim::plain;
-use crate::sched::{self, WaitKind};
+use crate::sched::{self, Here, WaitKind};
 
 /// A forced operation: guards have run, nacks exist, and the whole stays in place until the perform is over.
 ///
@@ -45,14 +45,29 @@ pub trait Branches {
 }
 
 /// Chooses one ready leaf, each with equal probability, in one pass (reservoir sampling).
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Picker {
+    here: Option<Here>,
     next: usize,
     ready: usize,
     chosen: usize,
+    /// What the draws so far have left of a random number; 0: nothing.
+    random: u64,
 }
 
 impl Picker {
+    /// One that starts at leaf 0. `here` saves a look for the current worker, if the caller knows it.
+    #[inline]
+    pub(crate) fn new(here: Option<Here>) -> Self {
+        Picker {
+            here,
+            next: 0,
+            ready: 0,
+            chosen: 0,
+            random: 0,
+        }
+    }
+
     pub(crate) fn chosen(&self) -> Option<usize> {
         (self.ready > 0).then_some(self.chosen)
     }
@@ -71,10 +86,12 @@ impl Picker {
     /// A group that finds a ready branch skips the rest of its own leaves, so it says how many there are.
     pub(crate) fn group(&mut self, leaves: usize, group: impl FnOnce(&mut Picker)) {
         let mut inner = Picker {
-            next: self.next,
-            ..Picker::default()
+            ready: 0,
+            chosen: 0,
+            ..*self
         };
         group(&mut inner);
+        self.random = inner.random;
         if let Some(chosen) = inner.chosen() {
             self.offer(chosen, inner.ready);
         }
@@ -87,18 +104,29 @@ impl Picker {
 
     fn offer(&mut self, leaf: usize, weight: usize) {
         self.ready += weight;
-        if self.ready == weight || random_below(self.ready) < weight {
+        if self.ready == weight || self.below(self.ready) < weight {
             self.chosen = leaf;
         }
     }
+
+    /// Uniform in `0..n`: multiply and shift instead of a remainder (Lemire 2019).
+    ///
+    /// The low half of the product is as random as the number was, less the bits that the result has taken. All draws up to
+    /// n = 8 take less than 16 bits, so one number serves a choice of that many ready leaves; the bias is below 2^-48.
+    fn below(&mut self, n: usize) -> usize {
+        if self.random == 0 || n > 8 {
+            self.random = random(self.here);
+        }
+        let product = u128::from(self.random) * n as u128;
+        self.random = product as u64;
+        (product >> 64) as usize
+    }
 }
 
-/// Uniform in `0..n`: from the runtime's seeded generator on a fiber, from a shared sequence on a plain thread.
+/// From the runtime's seeded generator on a fiber, from a shared sequence on a plain thread.
 #[cold]
-fn random_below(n: usize) -> usize {
-    let random = sched::here().map_or_else(thread_random, sched::Here::random);
-    // Multiply and shift instead of a remainder (Lemire 2019); the bias is below n / 2^64.
-    ((u128::from(random) * n as u128) >> 64) as usize
+fn random(here: Option<Here>) -> u64 {
+    here.or_else(sched::here).map_or_else(thread_random, Here::random)
 }
 
 /// SplitMix64 (Steele, Lea and Flood 2014) over one process-wide counter.
@@ -108,4 +136,49 @@ fn thread_random() -> u64 {
     z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
     z ^ (z >> 31)
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    /// Each of `n` ready leaves is chosen equally often, whether one random number serves all draws or not.
+    #[test]
+    fn fair_over_ready_leaves() {
+        let rounds = if cfg!(miri) { 100 } else { 20_000 };
+        for n in 1..=12 {
+            let mut chosen = vec![0_usize; n];
+            for _ in 0..rounds * n {
+                let mut picker = Picker::new(None);
+                (0..2 * n).for_each(|leaf| picker.leaf(leaf % 2 == 1));
+                chosen[picker.chosen().unwrap() / 2] += 1;
+            }
+            // Six standard deviations of a binomial with mean `rounds`.
+            let tolerance = 6.0 * f64::from(rounds as u32).sqrt();
+            for times in chosen {
+                assert!(
+                    (times as f64 - rounds as f64).abs() <= tolerance,
+                    "{times} of {rounds} for one of {n}"
+                );
+            }
+        }
+    }
+
+    /// A group counts with the weight of all its ready leaves, and its own choice among them is fair.
+    #[test]
+    fn groups_weigh_as_much_as_their_ready_leaves() {
+        let rounds = if cfg!(miri) { 100 } else { 20_000 };
+        let mut chosen = [0_usize; 4];
+        for _ in 0..4 * rounds {
+            let mut picker = Picker::new(None);
+            picker.leaf(true);
+            picker.group(3, |group| (0..3).for_each(|_| group.leaf(true)));
+            chosen[picker.chosen().unwrap()] += 1;
+        }
+        let tolerance = 6.0 * f64::from(rounds as u32).sqrt();
+        assert!(
+            chosen.iter().all(|times| (*times as f64 - rounds as f64).abs() <= tolerance),
+            "{chosen:?}"
+        );
+    }
 }

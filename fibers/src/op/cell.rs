@@ -41,7 +41,9 @@
 use crate::prim::{self, AtomicU32, Backoff, Ordering, Thread};
 use crate::sched::{self, Here, TaskRef};
 use std::cell::{Cell as Plain, UnsafeCell};
+use std::fmt;
 use std::marker::PhantomPinned;
+use std::mem::{self, MaybeUninit};
 use std::ops::{Deref, DerefMut};
 use std::ptr;
 
@@ -248,14 +250,29 @@ pub(crate) enum Met<R> {
     Lost,
 }
 
-struct Inner<P> {
+/// Where a published node is linked, and whom it stands for.
+struct Links<P> {
     next: *mut Inner<P>,
     prev: *mut Inner<P>,
     cell: *const Cell,
     branch: u32,
     lone: bool,
     linked: bool,
+}
+
+struct Inner<P> {
+    /// Written by the publication. Until then there is nothing to write, or to copy while the operation is built.
+    links: MaybeUninit<Links<P>>,
     slot: P,
+}
+
+impl<P> Inner<P> {
+    /// # Safety
+    /// The lock of the source is held at which `node` was published in this round.
+    unsafe fn links<'a>(node: *mut Self) -> &'a mut Links<P> {
+        // SAFETY: the publication has written the links, and the lock excludes everybody else.
+        unsafe { (*node).links.assume_init_mut() }
+    }
 }
 
 /// One branch that waits at one source, with the slot through which a value passes. Lies inside the operation.
@@ -267,19 +284,17 @@ pub struct Node<P> {
 }
 
 impl<P> Node<P> {
-    pub(crate) const fn new(slot: P) -> Self {
-        Node {
-            inner: UnsafeCell::new(Inner {
-                next: ptr::null_mut(),
-                prev: ptr::null_mut(),
-                cell: ptr::null(),
-                branch: 0,
-                lone: false,
-                linked: false,
-                slot,
-            }),
-            published: Plain::new(false),
-            _pinned: PhantomPinned,
+    #[inline]
+    pub(crate) fn new(slot: P) -> Self {
+        // Field by field: written as `Node { links: MaybeUninit::uninit(), .. }`, the links are filled from a constant, and copied
+        // each time that the operation is moved while it is built (13 of 15 ns of a select with default).
+        let mut node = MaybeUninit::<Self>::uninit();
+        let to = node.as_mut_ptr();
+        // SAFETY: the fields that must be initialised are written; `_pinned` has no bytes.
+        unsafe {
+            (&raw mut (*UnsafeCell::raw_get(&raw const (*to).inner)).slot).write(slot);
+            (&raw mut (*to).published).write(Plain::new(false));
+            node.assume_init()
         }
     }
 
@@ -316,10 +331,7 @@ impl<P> Node<P> {
         if matches!(result, Attempt::Wait) {
             // SAFETY: the node stays in place until retracted or decided (contract of `Me::new`), and the lock is held.
             unsafe {
-                (*inner).cell = me.cell;
-                (*inner).branch = me.branch as u32;
-                (*inner).lone = me.lone;
-                queue(&mut state).push(inner);
+                queue(&mut state).push(inner, me);
             }
             self.published.set(true);
             me.shared = true;
@@ -334,9 +346,9 @@ impl<P> Node<P> {
         }
         let mut state = source.lock();
         let inner = self.inner.get();
-        // SAFETY: links are read and changed under the lock of the node's source.
+        // SAFETY: links are read and changed under the lock of the node's source, at which it has been published.
         unsafe {
-            if (*inner).linked {
+            if Inner::links(inner).linked {
                 queue(&mut state).unlink(inner);
             }
         }
@@ -372,15 +384,20 @@ impl<P> Queue<P> {
 
     /// # Safety
     /// The lock of this queue's source is held; `node` is linked nowhere and stays in place while it is linked here.
-    unsafe fn push(&mut self, node: *mut Inner<P>) {
+    unsafe fn push(&mut self, node: *mut Inner<P>, me: &Me<'_>) {
         // SAFETY: the caller's contract; `tail` is linked, hence alive (rule 1).
         unsafe {
-            (*node).next = ptr::null_mut();
-            (*node).prev = self.tail;
-            (*node).linked = true;
+            (*node).links.write(Links {
+                next: ptr::null_mut(),
+                prev: self.tail,
+                cell: me.cell,
+                branch: me.branch as u32,
+                lone: me.lone,
+                linked: true,
+            });
             match self.tail.is_null() {
                 true => self.head = node,
-                false => (*self.tail).next = node,
+                false => Inner::links(self.tail).next = node,
             }
         }
         self.tail = node;
@@ -392,16 +409,17 @@ impl<P> Queue<P> {
     unsafe fn unlink(&mut self, node: *mut Inner<P>) {
         // SAFETY: the caller's contract; neighbours are linked, hence alive (rule 1).
         unsafe {
-            let (prev, next) = ((*node).prev, (*node).next);
+            let links = Inner::links(node);
+            let (prev, next) = (links.prev, links.next);
+            links.linked = false;
             match prev.is_null() {
                 true => self.head = next,
-                false => (*prev).next = next,
+                false => Inner::links(prev).next = next,
             }
             match next.is_null() {
                 true => self.tail = prev,
-                false => (*next).prev = prev,
+                false => Inner::links(next).prev = prev,
             }
-            (*node).linked = false;
         }
         self.len -= 1;
     }
@@ -413,7 +431,10 @@ impl<P> Queue<P> {
         let mut node = self.head;
         while !node.is_null() {
             // SAFETY: a linked node and its cell are alive while the lock is held, which `&mut self` proves (rule 1).
-            let (next, cell, branch, lone) = unsafe { ((*node).next, &*(*node).cell, (*node).branch, (*node).lone) };
+            let (next, cell, branch, lone) = unsafe {
+                let links = Inner::links(node);
+                (links.next, &*links.cell, links.branch, links.lone)
+            };
             if !ptr::eq(cell, me.cell) {
                 match claim_both(me, cell, lone) {
                     // SAFETY: as above, and the claim (or loneliness) excludes every other decider.
@@ -493,13 +514,15 @@ impl<P> Queue<P> {
                 if !wanted(&(*node).slot) {
                     return false;
                 }
-                let Some(room) = batch.room() else { return true };
+                if batch.is_full() {
+                    return true;
+                }
                 self.unlink(node);
-                let cell = &*(*node).cell;
+                let &mut Links { cell, branch, lone, .. } = Inner::links(node);
+                let cell = &*cell;
                 let waiter = cell.waiter();
-                if decide(cell, (*node).branch, (*node).lone, &mut (*node).slot) {
-                    *room = Some(waiter);
-                    batch.len += 1;
+                if decide(cell, branch, lone, &mut (*node).slot) {
+                    batch.push(waiter);
                 }
             }
         }
@@ -559,24 +582,54 @@ fn claim_both(me: &Me<'_>, other: &Cell, other_lone: bool) -> Claim {
 }
 
 /// Waiters collected under a lock, to be woken after it: bounded, so that nothing is allocated and no lock is held for long.
-#[derive(Debug, Default)]
+///
+/// Costs nothing while it is empty: each end of a fiber makes one, and hardly any of them has somebody to wake.
 pub(crate) struct Batch {
-    waiters: [Option<Waiter>; Batch::ROOM],
+    /// The first `len` are initialised.
+    waiters: [MaybeUninit<Waiter>; Batch::ROOM],
     len: usize,
 }
 
 impl Batch {
     const ROOM: usize = 16;
 
-    fn room(&mut self) -> Option<&mut Option<Waiter>> {
-        self.waiters.get_mut(self.len)
+    #[inline]
+    pub(crate) fn new() -> Self {
+        Batch {
+            waiters: [const { MaybeUninit::uninit() }; Batch::ROOM],
+            len: 0,
+        }
     }
 
+    fn is_full(&self) -> bool {
+        self.len == Batch::ROOM
+    }
+
+    fn push(&mut self, waiter: Waiter) {
+        self.waiters[self.len].write(waiter);
+        self.len += 1;
+    }
+
+    /// Wakes all of them. A batch that is dropped instead owes its waiters their wake.
+    #[inline]
     pub(crate) fn wake(&mut self, here: Option<Here>) {
-        for waiter in self.waiters.iter_mut().take(self.len).filter_map(Option::take) {
-            waiter.wake(here);
+        if self.len > 0 {
+            self.wake_all(here);
         }
-        self.len = 0;
+    }
+
+    fn wake_all(&mut self, here: Option<Here>) {
+        let len = mem::take(&mut self.len);
+        for waiter in &self.waiters[..len] {
+            // SAFETY: below `len`, and read once since `len` is 0 by now.
+            unsafe { waiter.assume_init_read() }.wake(here);
+        }
+    }
+}
+
+impl fmt::Debug for Batch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Batch").field("len", &self.len).finish_non_exhaustive()
     }
 }
 

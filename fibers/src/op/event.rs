@@ -43,7 +43,7 @@ impl Event {
 
     /// Sets the event and wakes all that wait for it, a batch at a time. Later calls do nothing.
     pub(crate) fn set(&self, here: Option<Here>) {
-        let mut batch = Batch::default();
+        let mut batch = Batch::new();
         loop {
             let mut state = self.0.lock();
             state.set = true;

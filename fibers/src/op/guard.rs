@@ -242,9 +242,12 @@ impl<B: Branches, F: FnOnce()> Branches for AbortBranches<B, F> {
     super::forward_branches!(branches);
 
     fn abandon(&mut self, winner: Option<usize>) {
+        if winner.is_some() {
+            // Before anything that may panic: the action of a chosen subtree must not run while unwinding.
+            self.action.0 = None;
+        }
         self.branches.abandon(winner);
-        let action = self.action.0.take();
-        if let (None, Some(f)) = (winner, action) {
+        if let Some(f) = self.action.0.take() {
             f();
         }
     }

@@ -14,6 +14,7 @@ use crate::prim;
 use crate::sched::{self, Here, Report, Resumed, Wait};
 use crate::sys;
 use std::fmt;
+use std::ops::Range;
 use std::time::Duration;
 
 /// Performs a forced operation, blocking the fiber or thread until one leaf is committed.
@@ -39,7 +40,7 @@ pub(crate) fn try_perform<B: Branches>(mut branches: B) -> Option<B::Output> {
 /// pass that saw nothing ready, so a source that is ready throughout is never reported as not ready.
 fn poll<B: Branches>(branches: &B, here: Option<Here>) -> Option<usize> {
     loop {
-        let mut picker = Picker::default();
+        let mut picker = Picker::new(here);
         branches.pick(&mut picker);
         let leaf = picker.chosen()?;
         if try_leaf(branches, leaf, here) {
@@ -76,6 +77,8 @@ fn lone<B: Branches>(branches: &B, here: Option<Here>) -> usize {
         if let Decision::Branch(_) = publication.publish_all() {
             return 0;
         }
+        // Told to look again: a tick waits in two places, its clock and the wheel, and whoever sent it back knows only one.
+        branches.retract(0);
     }
 }
 
@@ -233,10 +236,27 @@ impl<B: Branches> Drop for Publication<'_, B> {
         }
         // A lone leaf has been unlinked by whoever decided it, or by `settle`; only a choice has losers.
         if !self.lone {
-            for leaf in 0..self.upto {
-                self.branches.retract(leaf);
-            }
+            Losers(self.branches, 0..self.upto).retract();
         }
+    }
+}
+
+/// Leaves to be retracted. All of them are, even if the withdraw function of a `base` operation panics on the way: what stayed
+/// linked would dangle.
+struct Losers<'a, B: Branches>(&'a B, Range<usize>);
+
+impl<B: Branches> Losers<'_, B> {
+    #[inline]
+    fn retract(&mut self) {
+        for leaf in self.1.by_ref() {
+            self.0.retract(leaf);
+        }
+    }
+}
+
+impl<B: Branches> Drop for Losers<'_, B> {
+    fn drop(&mut self) {
+        self.retract();
     }
 }
 

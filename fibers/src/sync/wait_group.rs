@@ -58,7 +58,6 @@ impl WaitGroup {
     /// If there was nothing to be done: a `done` without its `add`.
     #[track_caller]
     pub fn done(&self) {
-        let mut batch = Batch::default();
         let mut state = self.0.lock();
         let Some(count) = state.count.checked_sub(1) else {
             drop(state);
@@ -71,6 +70,7 @@ impl WaitGroup {
         // All who wait now are released, and nobody who comes after the next `add`.
         let round = state.round;
         state.round += 1;
+        let mut batch = Batch::new();
         loop {
             let more = state.waiters.drain_while(&mut batch, |joined| *joined <= round);
             drop(state);
