@@ -58,3 +58,14 @@ fn every_macro() {
     ::std::assert_eq!(::f::go!(three()).join().unwrap(), 3);
     ::f::go!(local; <-rx);
 }
+
+/// A temporary at the end of a body borrows from what the arm has bound.
+#[::f::test(crate = ::f)]
+fn temporaries_at_the_end_of_a_body() {
+    use ::std::cell::RefCell;
+    let first = ::f::select! { v = ::f::op::always(RefCell::new(1)) => *v.borrow() };
+    let second = ::f::select! { (v, 1) = ::f::op::always((RefCell::new(1), 1)) else { return } => *v.borrow() };
+    ::std::assert_eq!(first, second);
+    let c = true;
+    ::f::select! { v = ::f::op::always(RefCell::new(1)) if c => { *v.borrow(); } }
+}
