@@ -300,7 +300,8 @@ impl Core {
             due.then(|| {
                 self.oldest_started.set(now);
                 self.remote().unstarted.pop_oldest()
-            })?
+            })
+            .flatten()
         };
         task.or_else(|| self.pop_unstarted())
     }
