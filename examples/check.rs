@@ -2,6 +2,9 @@
 
 #[path = "check/digest_tree.rs"]
 mod digest_tree;
+#[path = "check/from_go.rs"]
+#[rustfmt::skip] // its lines are those of the README
+mod from_go;
 #[path = "check/program.rs"]
 mod program;
 

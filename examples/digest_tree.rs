@@ -243,7 +243,8 @@ struct Totals {
     bytes: AtomicU64,
 }
 
-/// Standard output, and a progress line on standard error if that is a terminal.
+/// Standard output, and a progress line on standard error if that is a terminal. A slow reader blocks the worker of the fiber
+/// that prints; nothing else runs there.
 struct Output {
     out: BufWriter<io::Stdout>,
     totals: Arc<Totals>,
@@ -276,8 +277,7 @@ impl Output {
             }
             Err(error) => {
                 self.out.flush()?; // on a terminal, the lines before it come before it
-                let message = [b"digest_tree: ", &name[..], format!(": {error}\n").as_bytes()].concat();
-                drop(io::stderr().write_all(&message));
+                tell(&[b"digest_tree: ", &name[..], format!(": {error}\n").as_bytes()].concat());
                 Ok(())
             }
         }
@@ -289,7 +289,7 @@ impl Output {
         if self.has_progress {
             let (files, bytes) = (self.totals.files.load(Relaxed), self.totals.bytes.load(Relaxed));
             let rate = bytes as f64 / self.started.elapsed().as_secs_f64();
-            eprint!("{files} files, {}, {}/s", size(bytes as f64), size(rate));
+            tell(format!("{files} files, {}, {}/s", size(bytes as f64), size(rate)).as_bytes());
             self.is_drawn = true;
         }
         Ok(())
@@ -302,9 +302,14 @@ impl Output {
 
     fn erase(&mut self) {
         if std::mem::take(&mut self.is_drawn) {
-            eprint!("\r\x1b[K");
+            tell(b"\r\x1b[K");
         }
     }
+}
+
+/// Writes to standard error at once. If that fails, there is nobody to tell.
+fn tell(text: &[u8]) {
+    let _ = io::stderr().write_all(text);
 }
 
 /// The name as sha256sum writes it: newline, carriage return and backslash as two characters.

@@ -1,7 +1,7 @@
 //! Five philosophers dine. A fork lies in a queue of one place: to take the fork is to take it out, and who holds it owns it.
 //!
-//! Everybody takes the fork of the lower number first, so there is no circle of people who wait for each other. Change that, and
-//! the program ends with a report of the deadlock.
+//! Everybody takes the fork of the lower number first, so there is no circle of people who wait for each other. If everybody
+//! took the left one first, they could end up with one fork each; the program would end with a report of who waits for what.
 //!
 //! `cargo run --release --example philosophers -- 1000`
 
@@ -33,10 +33,12 @@ impl Table {
     fn eat(&self, seat: usize) {
         let (left, right) = (seat, (seat + 1) % self.places.len());
         let (first, second) = (&self.places[left.min(right)], &self.places[left.max(right)]);
-        let forks = (first.get().expect("an open queue"), second.get().expect("an open queue"));
+        let one = first.get().expect("an open queue");
+        fibers::yield_now(); // nobody takes two forks at a time
+        let other = second.get().expect("an open queue");
         fibers::yield_now(); // eating takes a while
-        first.put(forks.0).expect("an open queue");
-        second.put(forks.1).expect("an open queue");
+        first.put(one).expect("an open queue");
+        second.put(other).expect("an open queue");
     }
 }
 
