@@ -237,6 +237,7 @@ fn operation(input: ParseStream, name: &str) -> Result<Option<Action>> {
 /// What one expression means.
 fn classify(expr: Expr, name: &str) -> Result<Action> {
     match expr {
+        Expr::MethodCall(it) if !is_plain(&it.receiver) => Err(Error::new_spanned(&it.receiver, runs_now(name))),
         Expr::Call(_) | Expr::MethodCall(_) => Ok(Action::Call(expr)),
         Expr::Closure(closure) => check_closure(closure, name),
         Expr::Block(block) if block.label.is_none() => Ok(Action::Block(block.into_token_stream())),
@@ -260,6 +261,35 @@ fn classify(expr: Expr, name: &str) -> Result<Action> {
         }
         other => Ok(Action::Block(braced(other.into_token_stream()))),
     }
+}
+
+/// Whether a receiver does nothing when it is evaluated, or only clones.
+///
+/// Anything else is evaluated now in Go, which nobody expects of `go! { tx.send(1).unwrap() }`; so it has to be said.
+fn is_plain(receiver: &Expr) -> bool {
+    match receiver {
+        Expr::Path(_) | Expr::Lit(_) | Expr::Struct(_) => true,
+        Expr::Field(it) => is_plain(&it.base),
+        Expr::Index(it) => is_plain(&it.expr),
+        Expr::Paren(it) => is_plain(&it.expr),
+        Expr::Group(it) => is_plain(&it.expr),
+        Expr::Reference(it) => is_plain(&it.expr),
+        Expr::Unary(it) => matches!(it.op, UnOp::Deref(_)) && is_plain(&it.expr),
+        Expr::MethodCall(it) => it.method == "clone" && it.args.is_empty() && is_plain(&it.receiver),
+        _ => false,
+    }
+}
+
+fn runs_now(name: &str) -> String {
+    let late = if name == "go!" {
+        "in the fiber"
+    } else {
+        "at the end of the block"
+    };
+    format!(
+        "should this run now or {late}? to run all of it {late}, end it with a semicolon: `{name} {{ a.b().c(); }}`; to run this \
+         part now, bind it first: `let x = a.b(); {name}(x.c())`"
+    )
 }
 
 fn no_question(name: &str) -> String {

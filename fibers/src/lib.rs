@@ -7,7 +7,7 @@
 //!
 //! fibers::run(|| {
 //!     let (tx, rx) = channel::<String>(0);
-//!     go! { tx.send("hello".into()).unwrap() };
+//!     go!(tx <- "hello".into());
 //!     select! {
 //!         v = <-rx => assert_eq!(v.unwrap(), "hello"),
 //!         _ = time::sleep_op(Duration::from_secs(5)) => panic!("nobody spoke"),

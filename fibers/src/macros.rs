@@ -95,7 +95,9 @@ macro_rules! select {
 /// | `go!(tx <- v)`, `go!(<-rx)` | the operation; the ends and the value move now |
 ///
 /// The form is decided by the tokens, not by the brackets: a single call, in whatever brackets, evaluates its arguments now;
-/// with a semicolon, `go! { f(a); }`, it is a block. A receiver moves into the fiber, also where the method only borrows it: `go!(x.clone().m())` keeps `x`.
+/// with a semicolon, `go! { f(a); }`, it is a block. A receiver moves into the fiber, also where the method only borrows it:
+/// `go!(x.clone().m())` keeps `x`. A receiver that is itself a call, as in `go! { tx.send(1).unwrap() }`, is refused: it would
+/// run now, which is rarely meant.
 ///
 /// Options come first, and end with a semicolon: `go!(name = "acceptor", stack = 1 << 20; f(a))`.
 ///
@@ -106,7 +108,7 @@ macro_rules! select {
 /// | `local` | runs on the current worker, and need not be `Send` |
 /// | `spread` | starts on another worker than its siblings |
 /// | `worker = n` | starts on worker `n` |
-/// | `scope = s` | a child of the [`scope`](crate::scope), which may borrow from it |
+/// | `scope = s` | spawned by `s.spawn(..)`, or by `Builder::spawn_scoped` if there are other options |
 /// | `clone(tx, wg)` | the fiber gets clones of these variables |
 ///
 /// The value is the fiber's [`JoinHandle`](crate::JoinHandle), which may be ignored. A call in braces ends with `;` if it is a
@@ -129,7 +131,7 @@ macro_rules! go {
 /// let (tx, rx) = channel::<&str>(2);
 /// {
 ///     defer!(tx <- "first deferred, last run");
-///     defer! { tx.send("a block").unwrap() };
+///     defer! { tx.send("a block").unwrap(); }
 /// }
 /// assert_eq!(rx.recv(), Ok("a block"));
 /// assert_eq!(rx.recv(), Ok("first deferred, last run"));
@@ -138,8 +140,9 @@ macro_rules! go {
 /// `defer!(f(a))` and `defer!(x.m(a))` evaluate the arguments now and borrow the receiver until then; `defer! { a(); b() }`
 /// evaluates everything at the end and borrows what it mentions; `defer!(tx <- v)` performs an operation, with `v` evaluated now.
 ///
-/// The form is decided by the tokens, not by the brackets: a single call evaluates its arguments now in braces as well, and so
-/// its receiver if that is a value, such as a lock guard. With a semicolon it is a block: `defer! { m.lock().push(1); }`.
+/// The form is decided by the tokens, not by the brackets: a single call evaluates its arguments now in braces as well. With a
+/// semicolon it is a block: `defer! { f(a); }`. A receiver that is itself a call, as in `defer! { m.lock().push(1) }`, is
+/// refused: it would run now, which is rarely meant.
 ///
 /// It is a statement. [`defer()`](crate::defer()) returns a guard that can be cancelled or run early.
 #[macro_export]
