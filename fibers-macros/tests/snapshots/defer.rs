@@ -13,10 +13,10 @@ fn expansion() {
     });
 }
 
-// lock().push(x)
+// log.clone().push(x)
 fn expansion() {
     #[allow(unused_mut)]
-    let mut __v0 = lock();
+    let mut __v0 = log.clone();
     let __v1 = x;
     let __deferred = fibers::defer(|| {
         __v0.push(__v1);
