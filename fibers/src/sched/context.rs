@@ -53,9 +53,10 @@ pub(super) struct StackHeader {
 }
 
 impl StackHeader {
-    pub(super) fn task(&self) -> &Task {
-        // SAFETY: a stack in use belongs to a fiber that has not ended.
-        unsafe { &*self.task.get() }
+    /// The fiber that runs here; `None` on a warm stack.
+    pub(super) fn task(&self) -> Option<&Task> {
+        // SAFETY: the fiber of a stack has not ended.
+        unsafe { self.task.get().as_ref() }
     }
 
     /// The stack on which this header stands.
@@ -79,6 +80,14 @@ impl Core {
         // SAFETY: the caller has taken it out of a queue.
         let header = unsafe { task.as_ref() };
         let own = header.take_own_stack();
+        if own.is_none()
+            && let Some(place) = self.warm.take()
+        {
+            // SAFETY: a warm stack is registered, and nobody's.
+            let place = unsafe { place.as_ref() };
+            self.adopt(task, place);
+            return Ok(place.root.get());
+        }
         let single = own.is_some();
         let stack = match own {
             None => self.cache.borrow_mut().pop()?,
@@ -197,6 +206,35 @@ impl Core {
             }
             return;
         }
+        self.suspend_to_new(task);
+    }
+
+    /// Suspends the running fiber where no other one can go on. An unstarted one begins right from here if a stack lies
+    /// ready and no rule asks for the worker's own look at it.
+    #[inline(never)]
+    fn suspend_to_new(&self, task: &Task) {
+        if self.budget.get() != 0
+            && let Some(place) = self.warm.get()
+            && self.may_start_inline()
+            && !(self.several && self.slice() == self.fresh.get())
+            && let Some(next) = self.pop_unstarted()
+        {
+            // SAFETY: taken out of a queue just now.
+            if unsafe { next.as_ref() }.has_own_stack() {
+                self.held.set(Some(next));
+            } else {
+                self.budget.set(self.budget.get() - 1);
+                self.warm.set(None);
+                // SAFETY: a warm stack is registered, and nobody's.
+                let place = unsafe { place.as_ref() };
+                self.note_fresh(next);
+                self.adopt(next, place);
+                self.current.set(next.as_ptr());
+                // SAFETY: the root frame of a stack that nobody else uses. This fiber is resumed through a queue, or never.
+                unsafe { arch::switch(task.sp.as_ptr(), place.root.get()) };
+                return;
+            }
+        }
         self.to_native(&task.sp);
     }
 
@@ -245,10 +283,28 @@ impl Core {
         self.to_native(&place.root);
     }
 
-    /// Puts a stack that still runs into the cache.
+    /// Keeps a stack that still runs, for the next fiber: one stays warm (registered, with all that it needs to start
+    /// another fiber), the others go to the cache.
+    #[inline]
     fn retire(&self, place: &StackHeader) {
+        place.task.set(null());
+        if let Some(cold) = self.warm.replace(Some(NonNull::from(place))) {
+            // SAFETY: a warm stack is registered, and nobody's.
+            self.to_cache(unsafe { cold.as_ref() });
+        }
+    }
+
+    fn to_cache(&self, place: &StackHeader) {
         self.unregister(place);
         self.cache.borrow_mut().push(place.take_stack());
+    }
+
+    /// Gives the warm stack to the cache.
+    pub(super) fn cool(&self) {
+        if let Some(place) = self.warm.take() {
+            // SAFETY: as above.
+            self.to_cache(unsafe { place.as_ref() });
+        }
     }
 
     /// Frees a stack of its own size, or leaks one that was abandoned, from another one.
@@ -278,7 +334,7 @@ impl Core {
     /// The fiber that runs, from its first instruction to its last.
     #[inline(always)]
     fn run_current(&self, place: &StackHeader) {
-        let task = place.task();
+        let Some(task) = place.task() else { return };
         // SAFETY: the fiber was taken out of the unstarted ones to be run here.
         unsafe { task.run(self.cancels(task)) };
         place.locals.end();

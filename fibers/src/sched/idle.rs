@@ -134,10 +134,10 @@ impl Core {
         if self.phase.get() >= phase::DRAIN {
             return self.may_end(now);
         }
-        if self.shared.several() && self.watch(now) {
+        if self.several && self.watch(now) {
             return true;
         }
-        if !self.shared.several() || now - began >= DEEP_NS {
+        if !self.several || now - began >= DEEP_NS {
             return self.detect_deadlock();
         }
         false
@@ -145,7 +145,7 @@ impl Core {
 
     fn wait_a_little(&self, began: u64, now: u64) {
         let idle_for = now - began;
-        let watching = self.shared.several() && self.phase.get() <= phase::DRAIN;
+        let watching = self.several && self.phase.get() <= phase::DRAIN;
         if self.cache.borrow_mut().trim_some(TRIM_BATCH) {
             return;
         }
@@ -192,6 +192,8 @@ impl Core {
     }
 
     fn publish_idle(&self) {
+        // It counts as in use, and others are about to count those.
+        self.cool();
         let counters = &self.remote().counters;
         counters
             .timers

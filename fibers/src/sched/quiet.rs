@@ -93,7 +93,7 @@ impl Core {
         match self.phase.get() {
             phase::UNWIND if self.quiet_since.get().is_some() => GRACE_NS / 4,
             _ if self.shared.descriptors.load(Ordering::Relaxed) != 0 => {
-                if self.shared.several() {
+                if self.several {
                     POLLERS_NS
                 } else {
                     u64::MAX

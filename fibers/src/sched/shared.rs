@@ -19,6 +19,7 @@ use super::unstarted::Unstarted;
 use crate::epoll::{Event, Poller};
 use crate::prim::plain::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 use crate::stack::StackPool;
+use crate::sys::CpuSet;
 
 /// How far a run has come. The order matters: a run only ever moves on.
 pub(super) mod phase {
@@ -151,12 +152,14 @@ pub(super) struct Shared {
     pub(super) io: OnceLock<Box<dyn Io>>,
     pub(super) blocking: Arc<Pool>,
     pub(super) board: Board,
+    /// The CPUs that the workers are bound to, if they are.
+    pub(super) cpus: Option<CpuSet>,
     lifecycle: Mutex<Lifecycle>,
     changed: Condvar,
 }
 
 impl Shared {
-    pub(super) fn new(config: Config) -> io::Result<Arc<Shared>> {
+    pub(super) fn new(config: Config, cpus: Option<CpuSet>) -> io::Result<Arc<Shared>> {
         let several = config.workers > 1;
         let workers = (0..config.workers)
             .map(|i| Remote::new(i, several))
@@ -172,6 +175,7 @@ impl Shared {
             io: OnceLock::new(),
             blocking: Pool::new(config.blocking_threads, config.blocking_queue),
             board: Board::default(),
+            cpus,
             lifecycle: Mutex::default(),
             changed: Condvar::new(),
             config,

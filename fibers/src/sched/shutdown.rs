@@ -72,7 +72,8 @@ impl Core {
     /// Resumes every fiber that is suspended, to be unwound. False if there was none.
     pub(super) fn sweep(&self) -> bool {
         let mut found = false;
-        for key in 0..self.registry.borrow().capacity() {
+        let keys = self.registry.borrow().capacity();
+        for key in 0..keys {
             let place = self.registry.borrow().get(key).copied();
             // SAFETY: what is registered is in use.
             if let Some(place) = place.map(|place| unsafe { place.as_ref() }) {
@@ -83,7 +84,9 @@ impl Core {
     }
 
     fn raise_into(&self, place: &StackHeader) -> bool {
-        let task = place.task();
+        let Some(task) = place.task() else {
+            return false;
+        };
         // While the thread does not panic at all, nobody on it does, whatever it looked like when it suspended.
         let spared = if std::thread::panicking() {
             flag::PANIC_COUNTED
@@ -119,7 +122,9 @@ impl Core {
 
     /// Leaks a suspended fiber.
     pub(super) fn bury(&self, place: &StackHeader) {
-        place.task().set(flag::LEAKED);
+        if let Some(task) = place.task() {
+            task.set(flag::LEAKED);
+        }
         self.unregister(place);
         place.take_stack().leak();
         self.shared.keep_for_ever();
@@ -129,8 +134,11 @@ impl Core {
     pub(super) fn count_owed(&self) -> usize {
         let registry = self.registry.borrow();
         // SAFETY: what is registered is in use.
-        let owed =
-            |place: &NonNull<StackHeader>| unsafe { place.as_ref() }.task().has(flag::OFFERED);
+        let owed = |place: &NonNull<StackHeader>| {
+            unsafe { place.as_ref() }
+                .task()
+                .is_some_and(|task| task.has(flag::OFFERED))
+        };
         let offered = if self.unusual.get() == 0 {
             0
         } else {
@@ -152,6 +160,7 @@ impl Core {
                 unsafe { self.remote().inbox.push(task) };
             }
         }
+        self.cool();
         let left: Vec<_> = self
             .registry
             .borrow()

@@ -85,6 +85,8 @@ pub(super) struct Core {
     /// The worker's own context, while a fiber runs.
     pub(super) native: Cell<Sp>,
     pub(super) remote: *const Remote,
+    /// There are other workers.
+    pub(super) several: bool,
     turns: Cell<u64>,
     /// The slice in which a fiber that has not suspended yet was started.
     pub(super) fresh: Cell<u64>,
@@ -101,6 +103,8 @@ pub(super) struct Core {
     pub(super) held: Cell<Option<NonNull<Task>>>,
     /// There was no stack for the held fiber.
     pub(super) stuck: Cell<bool>,
+    /// The stack whose fiber ended last: the next one starts there.
+    pub(super) warm: Cell<Option<NonNull<StackHeader>>>,
     /// A stack of its own size whose fiber has ended.
     pub(super) ended: Cell<Option<NonNull<StackHeader>>>,
     /// The running fiber has been given up by a shutdown.
@@ -150,6 +154,7 @@ impl Core {
             verdict: Cell::new(Resumed::Ready),
             native: Cell::new(Sp::NULL),
             remote: &shared.workers[index],
+            several: shared.several(),
             turns: Cell::new(0),
             fresh: Cell::new(NO_SLICE),
             fresh_task: Cell::new(null()),
@@ -159,6 +164,7 @@ impl Core {
             fixed: Unstarted::new(false),
             held: Cell::new(None),
             stuck: Cell::new(false),
+            warm: Cell::new(None),
             ended: Cell::new(None),
             abandoned: Cell::new(false),
             forbidden: Cell::new(None),
@@ -219,7 +225,7 @@ impl Core {
         }
         let alarms = !self.wheel.borrow().is_empty();
         let descriptors = self.shared.descriptors.load(Ordering::Relaxed) != 0;
-        let policy = self.shared.several() && !self.remote().unstarted.is_empty();
+        let policy = self.several && !self.remote().unstarted.is_empty();
         let now = if alarms || descriptors || policy {
             self.clock.now()
         } else {
@@ -251,7 +257,7 @@ impl Core {
 
     /// Runs fibers, until they come back here. False if there is none.
     fn next(&self, came_from: u64, now: u64) -> bool {
-        if self.shared.several() && !self.remote().unstarted.is_empty() {
+        if self.several && !self.remote().unstarted.is_empty() {
             self.place(came_from, now);
         }
         if let Some(main) = self.doomed.take() {
@@ -275,7 +281,7 @@ impl Core {
     /// Starts a fiber that was taken out of a queue, now or when there is a stack for it.
     pub(super) fn begin(&self, task: NonNull<Task>) {
         self.budget.set(self.budget.get() - 1);
-        if self.shared.several() {
+        if self.several {
             self.share_surplus();
         }
         // SAFETY: out of a queue of unstarted fibers, on the native context.
@@ -295,17 +301,15 @@ impl Core {
             return None;
         }
         self.overtaken.set(0);
-        let task = if self.remote().unstarted.is_empty() {
-            None
-        } else {
-            let now = if now == 0 { self.clock.now() } else { now };
-            let due = now.saturating_sub(self.oldest_started.get()) >= OLDEST_NS;
-            due.then(|| {
-                self.oldest_started.set(now);
-                self.remote().unstarted.pop_oldest()
-            })?
-        };
-        task.or_else(|| self.pop_unstarted())
+        if self.remote().unstarted.is_empty() {
+            return self.pop_unstarted();
+        }
+        let now = if now == 0 { self.clock.now() } else { now };
+        if now.saturating_sub(self.oldest_started.get()) < OLDEST_NS {
+            return self.pop_unstarted();
+        }
+        self.oldest_started.set(now);
+        self.remote().unstarted.pop_oldest()
     }
 
     /// Whether the stack of an ended fiber may start the next one by itself: alarms come before that, and so do shutdowns.
@@ -431,7 +435,7 @@ impl Core {
         self.spawned.set(self.slice());
         if place == Place::Auto {
             self.remote().unstarted.push(self.slice(), task);
-            if self.shared.several() {
+            if self.several {
                 self.shared.call_for_help();
             }
         } else {

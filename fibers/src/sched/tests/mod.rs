@@ -1,7 +1,13 @@
 //! Tests of the scheduler by itself: with bodies and events made by hand, since the floors above are not used here.
-#![expect(unsafe_code, reason = "the tests stand where the operations will stand")]
+#![expect(
+    unsafe_code,
+    reason = "the tests stand where the operations will stand"
+)]
 
 mod basics;
+mod children;
+mod ends;
+mod workers;
 
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -40,7 +46,11 @@ impl<F: FnOnce()> Body for Job<F> {
         } else if let Some(closure) = closure
             && let Err(payload) = catch_unwind(AssertUnwindSafe(closure))
         {
-            let which = if is_unwind(&*payload) { &self.done.unwound } else { &self.done.panicked };
+            let which = if is_unwind(&*payload) {
+                &self.done.unwound
+            } else {
+                &self.done.panicked
+            };
             which.store(true, Ordering::SeqCst);
         }
         self.done.event.signal();
@@ -48,7 +58,10 @@ impl<F: FnOnce()> Body for Job<F> {
 }
 
 pub(super) fn job<F: FnOnce()>(f: F) -> Job<F> {
-    Job { closure: Cell::new(Some(f)), done: Arc::default() }
+    Job {
+        closure: Cell::new(Some(f)),
+        done: Arc::default(),
+    }
 }
 
 #[track_caller]
@@ -80,7 +93,10 @@ impl Report for Nothing {
 
 /// Parks until somebody calls `ready`.
 pub(super) fn park_as(kind: WaitKind) -> Resumed {
-    here().expect("on a fiber").park(Wait { kind, report: &Nothing("an event of a test") })
+    here().expect("on a fiber").park(Wait {
+        kind,
+        report: &Nothing("an event of a test"),
+    })
 }
 
 /// Counts signals; each lets one waiter pass, first come, first served.
@@ -150,7 +166,10 @@ impl Event {
 }
 
 pub(super) fn runtime(workers: usize) -> Runtime {
-    Runtime::builder().workers(workers).build().expect("a runtime")
+    Runtime::builder()
+        .workers(workers)
+        .build()
+        .expect("a runtime")
 }
 
 /// Ends the process if the test has not ended by then.
