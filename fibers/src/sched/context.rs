@@ -19,14 +19,15 @@
 #![expect(unsafe_code, reason = "fibers are switched here")]
 
 use std::cell::{Cell, UnsafeCell};
+use std::ffi::c_void;
 use std::mem::MaybeUninit;
-use std::ptr::{NonNull, null};
+use std::ptr::{NonNull, null, null_mut};
 
 use super::current::Wait;
 use super::local::Locals;
 use super::task::{PARKED, Task, flag};
 use super::worker::{Core, NO_SLICE};
-use crate::arch::{self, Sp};
+use crate::arch::{self, Sp, asan};
 use crate::prim::plain::Ordering;
 use crate::stack::Stack;
 
@@ -110,6 +111,7 @@ impl Core {
         if header.serial.get() != self.serial {
             // SAFETY: as above, and nobody refers to what was there.
             unsafe {
+                asan::unpoison(stack.limit().cast(), stack.size());
                 at.cast::<StackHeader>().write(StackHeader {
                     serial: Cell::new(self.serial),
                     core: Cell::new(self),
@@ -182,11 +184,58 @@ impl Core {
     /// `to` is the suspended context of `task`.
     unsafe fn leave_native(&self, task: NonNull<Task>, to: Sp) {
         self.current.set(task.as_ptr());
+        if cfg!(fibers_asan) {
+            self.left_native.set(true);
+        }
         // SAFETY: the caller's promise; the native context is suspended meanwhile, and its place is its own.
-        unsafe { arch::switch(self.native.as_ptr(), to) };
+        unsafe { self.hop(self.native.as_ptr(), to) };
         debug_assert!(self.current.get().is_null());
         if let Some(header) = self.ended.take() {
             self.give_back(header);
+        }
+    }
+
+    /// Switches from what runs here to what `current` says (null: the worker's own context), and tells the sanitizer.
+    ///
+    /// # Safety
+    /// As for [`arch::switch`].
+    #[inline(always)]
+    unsafe fn hop(&self, save: *mut Sp, to: Sp) {
+        // SAFETY: the caller's promise; the sanitizer is told of the very stack that is switched to.
+        unsafe {
+            let mut fake = null_mut();
+            let (bottom, size) = if cfg!(fibers_asan) {
+                self.target_bounds()
+            } else {
+                (null(), 0)
+            };
+            asan::start_switch(Some(&mut fake), bottom, size);
+            arch::switch(save, to);
+            self.arrive(fake);
+        }
+    }
+
+    /// What comes after a switch, on its far side.
+    #[inline(always)]
+    fn arrive(&self, fake: *mut c_void) {
+        let (mut bottom, mut size) = (null(), 0);
+        // SAFETY: the switch just before this was announced by `hop`, which gave this context its `fake` (null: fresh).
+        unsafe { asan::finish_switch(fake, &mut bottom, &mut size) };
+        if cfg!(fibers_asan) && self.left_native.take() {
+            self.native_bounds.set((bottom, size));
+        }
+    }
+
+    /// The stack of what `current` says.
+    fn target_bounds(&self) -> (*const c_void, usize) {
+        // SAFETY: whoever is about to run has not ended, and has a stack.
+        match unsafe { self.current.get().as_ref() } {
+            None => self.native_bounds.get(),
+            Some(task) => {
+                // SAFETY: as above.
+                let stack = unsafe { (*task.stack.get()).stack() };
+                (stack.limit().cast_const().cast(), stack.size())
+            }
         }
     }
 
@@ -202,7 +251,7 @@ impl Core {
                 self.current.set(next.as_ptr());
                 // SAFETY: a fiber in the queue is suspended, of this worker, and is now in no queue. This one is resumed
                 // through a queue as well, or never, and then its stack stays as it is.
-                unsafe { arch::switch(task.sp.as_ptr(), next.as_ref().sp.get()) };
+                unsafe { self.hop(task.sp.as_ptr(), next.as_ref().sp.get()) };
             }
             return;
         }
@@ -231,7 +280,7 @@ impl Core {
                 self.adopt(next, place);
                 self.current.set(next.as_ptr());
                 // SAFETY: the root frame of a stack that nobody else uses. This fiber is resumed through a queue, or never.
-                unsafe { arch::switch(task.sp.as_ptr(), place.root.get()) };
+                unsafe { self.hop(task.sp.as_ptr(), place.root.get()) };
                 return;
             }
         }
@@ -243,7 +292,7 @@ impl Core {
     pub(super) fn to_native(&self, save: &Cell<Sp>) {
         self.current.set(null());
         // SAFETY: the native context is suspended whenever a fiber runs.
-        unsafe { arch::switch(save.as_ptr(), self.native.get()) };
+        unsafe { self.hop(save.as_ptr(), self.native.get()) };
     }
 
     /// What the stack of an ended fiber does next. Returns when it has another fiber to run (`current`).
@@ -271,7 +320,7 @@ impl Core {
                 self.retire(place);
                 self.current.set(next.as_ptr());
                 // SAFETY: as in `suspend`. This stack is in the cache now, where only this worker finds it.
-                unsafe { arch::switch(place.root.as_ptr(), next.as_ref().sp.get()) };
+                unsafe { self.hop(place.root.as_ptr(), next.as_ref().sp.get()) };
                 return;
             }
         }
@@ -352,6 +401,7 @@ unsafe extern "C" fn root(place: *mut ()) -> ! {
     let place = unsafe { &*place.cast::<StackHeader>().cast_const() };
     // SAFETY: a root frame never outlives the worker that made it: with another serial it is made anew.
     let core = unsafe { &*place.core.get() };
+    core.arrive(null_mut());
     loop {
         core.run_current(place);
         core.next_for(place);

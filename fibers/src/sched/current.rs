@@ -19,6 +19,7 @@ use super::panics;
 use super::shared::Shared;
 use super::spawn::make_job;
 use super::task::{Body, FiberRef, Spec, Task, TaskRef, flag};
+use super::watcher::Watcher;
 use super::worker::{Alarm, Core, unusual};
 use crate::stack::Stack;
 use crate::timer::Key;
@@ -241,6 +242,16 @@ impl Here {
     pub(super) fn count_raise(self) {
         let raises = &self.place().raises;
         raises.set(raises.get() + 1);
+    }
+
+    /// The fiber is about to unwind without the panic hook knowing of it (`resume_unwind`).
+    pub(crate) fn mark_panicking(self) {
+        self.header().set(flag::PANICKING);
+    }
+
+    /// The poller of this worker, to watch descriptors with.
+    pub(crate) fn watcher(self) -> Watcher {
+        Watcher::new(&self.core().shared, self.core().index)
     }
 
     /// Makes every suspension panic with `why` until the guard is dropped.

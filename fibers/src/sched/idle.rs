@@ -131,16 +131,13 @@ impl Core {
         if self.answer_board() {
             return true;
         }
-        if self.phase.get() >= phase::DRAIN {
-            return self.may_end(now);
-        }
-        if self.several && self.watch(now) {
+        if self.several && self.phase.get() <= phase::DRAIN && self.watch(now) {
             return true;
         }
-        if !self.several || now - began >= DEEP_NS {
-            return self.detect_deadlock();
+        match self.phase.get() {
+            phase::DRAIN.. => self.may_end(now),
+            _ => now - began >= DEEP_NS && self.detect_deadlock(),
         }
-        false
     }
 
     fn wait_a_little(&self, began: u64, now: u64) {
@@ -156,6 +153,8 @@ impl Core {
             true if idle_for < DEEP_NS => (NAP, (idle_for / 8).clamp(NAP_MIN_NS, NAP_MAX_NS)),
             // The nap that begins a deep sleep.
             true if !self.placement.borrow().is_deep() => (DEEP, NAP_MIN_NS),
+            // Not yet long enough to look for a deadlock.
+            false if idle_for < DEEP_NS => (DEEP, DEEP_NS - idle_for),
             _ => (DEEP, self.patience()),
         };
         self.placement.borrow_mut().set_deep(mode == DEEP);
@@ -192,6 +191,7 @@ impl Core {
     }
 
     fn publish_idle(&self) {
+        self.told.set(false);
         // It counts as in use, and others are about to count those.
         self.cool();
         let counters = &self.remote().counters;

@@ -23,6 +23,7 @@ mod spawn;
 mod task;
 mod thread;
 mod unstarted;
+mod watcher;
 mod worker;
 
 #[cfg(test)]
@@ -33,10 +34,10 @@ pub(crate) use current::{Here, Report, Resumed, Wait, WaitKind, here};
 pub use deadlock::Deadlock;
 pub(crate) use panics::{deadlock, is_unwind, unwind};
 pub use runtime::{Handle, Runtime, RuntimeBuilder, run};
-pub(crate) use shared::Io;
 pub use shutdown::Shutdown;
 pub(crate) use spawn::{ready, spawn};
 pub(crate) use task::{Body, FiberRef, Place, Spec, TaskRef};
+pub(crate) use watcher::{Io, Watcher};
 pub(crate) use worker::Alarm;
 
 /// The fiber that calls.

@@ -61,7 +61,9 @@ impl Core {
     pub(super) fn may_end(&self, now: u64) -> bool {
         if self.index != 0 {
             // Worker 0 decides, and has to know that this one is idle.
-            self.shared.workers[0].wake();
+            if !self.told.replace(true) {
+                self.shared.workers[0].wake();
+            }
             return false;
         }
         if !self.shared.is_quiet() {

@@ -16,7 +16,8 @@ use super::queue::Inbox;
 use super::runtime::Config;
 use super::task::Task;
 use super::unstarted::Unstarted;
-use crate::epoll::{Event, Poller};
+use super::watcher::Io;
+use crate::epoll::Poller;
 use crate::prim::plain::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 use crate::stack::StackPool;
 use crate::sys::CpuSet;
@@ -33,14 +34,6 @@ pub(super) mod phase {
     pub(in crate::sched) const UNWIND: u32 = 3;
     /// The workers leave the run; what is still suspended is leaked.
     pub(in crate::sched) const LEAVE: u32 = 4;
-}
-
-/// Serves the descriptors that are registered with the pollers of a runtime. Lives on a higher floor.
-pub(crate) trait Io: Send + Sync {
-    /// Something has happened on a descriptor. Called on a worker's own stack, with nothing locked.
-    fn event(&self, event: Event);
-    /// Itself, for whoever installed it.
-    fn as_any(&self) -> &(dyn std::any::Any + Send + Sync);
 }
 
 /// The part of a worker that is open to other threads.
@@ -93,6 +86,11 @@ impl Remote {
 
     pub(super) fn shared(&self) -> *const Shared {
         self.shared.load(Ordering::Relaxed)
+    }
+
+    /// A glance: whether the worker has nothing to run.
+    pub(super) fn is_idle(&self) -> bool {
+        !self.counters.idle.load(Ordering::Relaxed).is_multiple_of(2)
     }
 
     /// Pushes to the inbox and wakes the worker. False if the runtime has ended.

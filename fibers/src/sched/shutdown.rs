@@ -132,19 +132,26 @@ impl Core {
 
     /// How many fibers here look forgotten but are certain to be woken, or wait for a stack.
     pub(super) fn count_owed(&self) -> usize {
-        let registry = self.registry.borrow();
-        // SAFETY: what is registered is in use.
-        let owed = |place: &NonNull<StackHeader>| {
+        let offered = if self.unusual.get() == 0 {
+            0
+        } else {
+            self.count_offered()
+        };
+        offered + usize::from(self.held.get().is_some())
+    }
+
+    fn count_offered(&self) -> usize {
+        let is_offered = |place: NonNull<StackHeader>| {
+            // SAFETY: what is registered is in use.
             unsafe { place.as_ref() }
                 .task()
                 .is_some_and(|task| task.has(flag::OFFERED))
         };
-        let offered = if self.unusual.get() == 0 {
-            0
-        } else {
-            registry.iter().filter(|(_, place)| owed(place)).count()
-        };
-        offered + usize::from(self.held.get().is_some())
+        self.registry
+            .borrow()
+            .iter()
+            .filter(|(_, place)| is_offered(**place))
+            .count()
     }
 
     /// Gives up all that is left here, at the end of the run.
@@ -155,8 +162,9 @@ impl Core {
         }
         // What came in late waits for the next run, or for the drop of the runtime.
         for task in self.remote().inbox.drain() {
-            // SAFETY: alive, and out of the inbox; the runtime lives.
-            if unsafe { !task.as_ref().has(flag::STARTED) } {
+            // SAFETY: a fiber in the inbox is alive.
+            if !unsafe { task.as_ref() }.has(flag::STARTED) {
+                // SAFETY: out of the inbox, and the runtime lives. The inbox is closed after all runs.
                 unsafe { self.remote().inbox.push(task) };
             }
         }

@@ -14,6 +14,7 @@
 #![expect(unsafe_code, reason = "fibers are handled through pointers")]
 
 use std::cell::{Cell, RefCell};
+use std::ffi::c_void;
 use std::panic::Location;
 use std::ptr::{NonNull, null};
 use std::sync::Arc;
@@ -84,6 +85,9 @@ pub(super) struct Core {
     pub(super) verdict: Cell<Resumed>,
     /// The worker's own context, while a fiber runs.
     pub(super) native: Cell<Sp>,
+    /// For the sanitizer: the bounds of the worker's own stack, which are learnt when it is left.
+    pub(super) left_native: Cell<bool>,
+    pub(super) native_bounds: Cell<(*const c_void, usize)>,
     pub(super) remote: *const Remote,
     /// There are other workers.
     pub(super) several: bool,
@@ -96,7 +100,9 @@ pub(super) struct Core {
     pub(super) started_site: Cell<*const Location<'static>>,
     /// The last slice that spawned.
     pub(super) spawned: Cell<u64>,
+    /// The ids that this worker may still hand out.
     ids: Cell<u64>,
+    ids_end: Cell<u64>,
     /// Unstarted fibers that thieves do not see.
     pub(super) fixed: Unstarted,
     /// Taken out of a queue, to be started next.
@@ -119,6 +125,8 @@ pub(super) struct Core {
     pub(super) doomed: Cell<Option<TaskRef>>,
     /// The last question of the board that was answered here.
     pub(super) answered: Cell<u64>,
+    /// Worker 0 knows that this one is idle.
+    pub(super) told: Cell<bool>,
     /// Since when nothing goes on, after the end of the main fiber.
     pub(super) quiet_since: Cell<Option<u64>>,
     pub(super) random: Random,
@@ -153,6 +161,8 @@ impl Core {
             unusual: Cell::new(0),
             verdict: Cell::new(Resumed::Ready),
             native: Cell::new(Sp::NULL),
+            left_native: Cell::new(false),
+            native_bounds: Cell::new((null(), 0)),
             remote: &shared.workers[index],
             several: shared.several(),
             turns: Cell::new(0),
@@ -161,6 +171,7 @@ impl Core {
             started_site: Cell::new(null()),
             spawned: Cell::new(NO_SLICE),
             ids: Cell::new(0),
+            ids_end: Cell::new(0),
             fixed: Unstarted::new(false),
             held: Cell::new(None),
             stuck: Cell::new(false),
@@ -168,11 +179,13 @@ impl Core {
             ended: Cell::new(None),
             abandoned: Cell::new(false),
             forbidden: Cell::new(None),
-            panicking: Cell::new(0),
+            // One that an earlier run has leaked, or the caller's own.
+            panicking: Cell::new(usize::from(std::thread::panicking())),
             phase: Cell::new(phase::RUN),
             main: Cell::new(None),
             doomed: Cell::new(None),
             answered: Cell::new(shared.board.question()),
+            told: Cell::new(false),
             quiet_since: Cell::new(None),
             random: Random::new(shared.config.seed, index as u64),
             polled: Cell::new(now),
@@ -395,22 +408,37 @@ impl Core {
         self.wheel.borrow_mut().remove(key).is_some()
     }
 
-    /// A glance at the poller, without waiting.
+    /// A glance at the own poller, without waiting.
     pub(super) fn poll(&self, now: u64) {
         self.polled.set(now);
         self.remote()
             .counters
             .polled_ns
             .store(now, Ordering::Relaxed);
+        self.glance(self.remote());
+    }
+
+    /// A glance at the poller of a worker that has been busy for so long that it does not come to it.
+    pub(super) fn poll_for(&self, busy: &Remote, now: u64) {
+        busy.counters.polled_ns.store(now, Ordering::Relaxed);
+        if self.glance(busy) {
+            // It has gone to sleep meanwhile, and this was meant to wake it.
+            let _ = busy.poller.notify();
+        }
+    }
+
+    /// True if there was a notification.
+    fn glance(&self, of: &Remote) -> bool {
         let events = &mut *self.events.borrow_mut();
-        if self
-            .remote()
+        if of
             .poller
             .wait(Some(std::time::Duration::ZERO), events)
-            .is_ok()
+            .is_err()
         {
-            self.dispatch(events);
+            return false;
         }
+        self.dispatch(events);
+        events.notified()
     }
 
     pub(super) fn dispatch(&self, events: &Events) {
@@ -467,8 +495,7 @@ impl Core {
     #[inline(always)]
     fn next_id(&self) -> u64 {
         let id = self.ids.get();
-        // The runtime's first id is 1 and each batch ends at a multiple of the size.
-        if id % ID_BATCH <= 0 {
+        if id == self.ids_end.get() {
             return self.next_ids();
         }
         self.ids.set(id + 1);
@@ -479,6 +506,7 @@ impl Core {
     fn next_ids(&self) -> u64 {
         let id = self.shared.take_ids(ID_BATCH);
         self.ids.set(id + 1);
+        self.ids_end.set(id + ID_BATCH);
         id
     }
 }

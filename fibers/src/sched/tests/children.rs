@@ -80,7 +80,7 @@ fn recovered() {
                 .unwrap()
                 .contains("deadlock")
         );
-        go(|| yield_now()).event.wait();
+        go(yield_now).event.wait();
     });
 }
 
@@ -187,6 +187,9 @@ fn overflows_name_the_fiber() {
             && text.contains("has overflowed its stack of 196608 bytes"),
         "{text}"
     );
+    if cfg!(fibers_asan) {
+        return; // it has a handler of its own
+    }
     let (output, text) = child("null");
     assert!(output.status.code().is_none(), "{text}");
     assert!(!text.contains("overflowed"), "{text}");
