@@ -162,7 +162,14 @@ fn defer_snapshots() {
     let defer = |input: &str| expanded(defer::defer(through_facade(input)));
     snapshot(
         "defer",
-        &["f(a, 1)", "self.wg.done()", "log.clone().push(x)", "a(); b()", "tx <- v", "|| f()"],
+        &[
+            "f(a, 1)",
+            "self.wg.done()",
+            "log.clone().push(x)",
+            "a(); b()",
+            "tx <- v",
+            "|| f()",
+        ],
         defer,
     );
 }

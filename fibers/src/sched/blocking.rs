@@ -93,8 +93,8 @@ impl Pool {
     /// The job comes back, never to be run by the pool, if the queue is full or closed.
     ///
     /// # Safety
-    /// The body is `Send`, and the job was made by [`Shared::job`](super::shared::Shared::job) and never submitted with
-    /// success.
+    /// The body is `Send`, and the job was made by [`Here::job`](super::Here::job) and not submitted with
+    /// success before.
     pub(crate) unsafe fn submit<B: Body>(self: &Arc<Self>, job: &FiberRef<B>) -> Result<(), Refused> {
         let mut state = self.lock();
         if state.closed {

@@ -19,14 +19,15 @@
 #![expect(unsafe_code, reason = "fibers are switched here")]
 
 use std::cell::{Cell, UnsafeCell};
+use std::ffi::c_void;
 use std::mem::MaybeUninit;
-use std::ptr::{NonNull, null};
+use std::ptr::{NonNull, null, null_mut};
 
 use super::current::Wait;
 use super::local::Locals;
 use super::task::{PARKED, Task, flag};
 use super::worker::{Core, NO_SLICE};
-use crate::arch::{self, Sp};
+use crate::arch::{self, Sp, asan};
 use crate::prim::plain::Ordering;
 use crate::stack::Stack;
 
@@ -53,9 +54,10 @@ pub(super) struct StackHeader {
 }
 
 impl StackHeader {
-    pub(super) fn task(&self) -> &Task {
-        // SAFETY: a stack in use belongs to a fiber that has not ended.
-        unsafe { &*self.task.get() }
+    /// The fiber that runs here; `None` on a warm stack.
+    pub(super) fn task(&self) -> Option<&Task> {
+        // SAFETY: the fiber of a stack has not ended.
+        unsafe { self.task.get().as_ref() }
     }
 
     /// The stack on which this header stands.
@@ -79,6 +81,14 @@ impl Core {
         // SAFETY: the caller has taken it out of a queue.
         let header = unsafe { task.as_ref() };
         let own = header.take_own_stack();
+        if own.is_none()
+            && let Some(place) = self.warm.take()
+        {
+            // SAFETY: a warm stack is registered, and nobody's.
+            let place = unsafe { place.as_ref() };
+            self.adopt(task, place);
+            return Ok(place.root.get());
+        }
         let single = own.is_some();
         let stack = match own {
             None => self.cache.borrow_mut().pop()?,
@@ -101,6 +111,7 @@ impl Core {
         if header.serial.get() != self.serial {
             // SAFETY: as above, and nobody refers to what was there.
             unsafe {
+                asan::unpoison(stack.limit().cast(), stack.size());
                 at.cast::<StackHeader>().write(StackHeader {
                     serial: Cell::new(self.serial),
                     core: Cell::new(self),
@@ -170,11 +181,58 @@ impl Core {
     /// `to` is the suspended context of `task`.
     unsafe fn leave_native(&self, task: NonNull<Task>, to: Sp) {
         self.current.set(task.as_ptr());
+        if cfg!(fibers_asan) {
+            self.left_native.set(true);
+        }
         // SAFETY: the caller's promise; the native context is suspended meanwhile, and its place is its own.
-        unsafe { arch::switch(self.native.as_ptr(), to) };
+        unsafe { self.hop(self.native.as_ptr(), to) };
         debug_assert!(self.current.get().is_null());
         if let Some(header) = self.ended.take() {
             self.give_back(header);
+        }
+    }
+
+    /// Switches from what runs here to what `current` says (null: the worker's own context), and tells the sanitizer.
+    ///
+    /// # Safety
+    /// As for [`arch::switch`].
+    #[inline(always)]
+    unsafe fn hop(&self, save: *mut Sp, to: Sp) {
+        // SAFETY: the caller's promise; the sanitizer is told of the very stack that is switched to.
+        unsafe {
+            let mut fake = null_mut();
+            let (bottom, size) = if cfg!(fibers_asan) {
+                self.target_bounds()
+            } else {
+                (null(), 0)
+            };
+            asan::start_switch(Some(&mut fake), bottom, size);
+            arch::switch(save, to);
+            self.arrive(fake);
+        }
+    }
+
+    /// What comes after a switch, on its far side.
+    #[inline(always)]
+    fn arrive(&self, fake: *mut c_void) {
+        let (mut bottom, mut size) = (null(), 0);
+        // SAFETY: the switch just before this was announced by `hop`, which gave this context its `fake` (null: fresh).
+        unsafe { asan::finish_switch(fake, &mut bottom, &mut size) };
+        if cfg!(fibers_asan) && self.left_native.take() {
+            self.native_bounds.set((bottom, size));
+        }
+    }
+
+    /// The stack of what `current` says.
+    fn target_bounds(&self) -> (*const c_void, usize) {
+        // SAFETY: whoever is about to run has not ended, and has a stack.
+        match unsafe { self.current.get().as_ref() } {
+            None => self.native_bounds.get(),
+            Some(task) => {
+                // SAFETY: as above.
+                let stack = unsafe { (*task.stack.get()).stack() };
+                (stack.limit().cast_const().cast(), stack.size())
+            }
         }
     }
 
@@ -190,9 +248,38 @@ impl Core {
                 self.current.set(next.as_ptr());
                 // SAFETY: a fiber in the queue is suspended, of this worker, and is now in no queue. This one is resumed
                 // through a queue as well, or never, and then its stack stays as it is.
-                unsafe { arch::switch(task.sp.as_ptr(), next.as_ref().sp.get()) };
+                unsafe { self.hop(task.sp.as_ptr(), next.as_ref().sp.get()) };
             }
             return;
+        }
+        self.suspend_to_new(task);
+    }
+
+    /// Suspends the running fiber where no other one can go on. An unstarted one begins right from here if a stack lies
+    /// ready and no rule asks for the worker's own look at it.
+    #[inline(never)]
+    fn suspend_to_new(&self, task: &Task) {
+        if self.budget.get() != 0
+            && let Some(place) = self.warm.get()
+            && self.may_start_inline()
+            && !(self.several && self.slice() == self.fresh.get())
+            && let Some(next) = self.pop_unstarted()
+        {
+            // SAFETY: taken out of a queue just now.
+            if unsafe { next.as_ref() }.has_own_stack() {
+                self.held.set(Some(next));
+            } else {
+                self.budget.set(self.budget.get() - 1);
+                self.warm.set(None);
+                // SAFETY: a warm stack is registered, and nobody's.
+                let place = unsafe { place.as_ref() };
+                self.note_fresh(next);
+                self.adopt(next, place);
+                self.current.set(next.as_ptr());
+                // SAFETY: the root frame of a stack that nobody else uses. This fiber is resumed through a queue, or never.
+                unsafe { self.hop(task.sp.as_ptr(), place.root.get()) };
+                return;
+            }
         }
         self.to_native(&task.sp);
     }
@@ -202,7 +289,7 @@ impl Core {
     pub(super) fn to_native(&self, save: &Cell<Sp>) {
         self.current.set(null());
         // SAFETY: the native context is suspended whenever a fiber runs.
-        unsafe { arch::switch(save.as_ptr(), self.native.get()) };
+        unsafe { self.hop(save.as_ptr(), self.native.get()) };
     }
 
     /// What the stack of an ended fiber does next. Returns when it has another fiber to run (`current`).
@@ -230,7 +317,7 @@ impl Core {
                 self.retire(place);
                 self.current.set(next.as_ptr());
                 // SAFETY: as in `suspend`. This stack is in the cache now, where only this worker finds it.
-                unsafe { arch::switch(place.root.as_ptr(), next.as_ref().sp.get()) };
+                unsafe { self.hop(place.root.as_ptr(), next.as_ref().sp.get()) };
                 return;
             }
         }
@@ -242,10 +329,28 @@ impl Core {
         self.to_native(&place.root);
     }
 
-    /// Puts a stack that still runs into the cache.
+    /// Keeps a stack that still runs, for the next fiber: one stays warm (registered, with all that it needs to start
+    /// another fiber), the others go to the cache.
+    #[inline]
     fn retire(&self, place: &StackHeader) {
+        place.task.set(null());
+        if let Some(cold) = self.warm.replace(Some(NonNull::from(place))) {
+            // SAFETY: a warm stack is registered, and nobody's.
+            self.to_cache(unsafe { cold.as_ref() });
+        }
+    }
+
+    fn to_cache(&self, place: &StackHeader) {
         self.unregister(place);
         self.cache.borrow_mut().push(place.take_stack());
+    }
+
+    /// Gives the warm stack to the cache.
+    pub(super) fn cool(&self) {
+        if let Some(place) = self.warm.take() {
+            // SAFETY: as above.
+            self.to_cache(unsafe { place.as_ref() });
+        }
     }
 
     /// Frees a stack of its own size, or leaks one that was abandoned, from another one.
@@ -272,7 +377,7 @@ impl Core {
     /// The fiber that runs, from its first instruction to its last.
     #[inline(always)]
     fn run_current(&self, place: &StackHeader) {
-        let task = place.task();
+        let Some(task) = place.task() else { return };
         // SAFETY: the fiber was taken out of the unstarted ones to be run here.
         unsafe { task.run(self.cancels(task)) };
         place.locals.end();
@@ -290,6 +395,7 @@ unsafe extern "C" fn root(place: *mut ()) -> ! {
     let place = unsafe { &*place.cast::<StackHeader>().cast_const() };
     // SAFETY: a root frame never outlives the worker that made it: with another serial it is made anew.
     let core = unsafe { &*place.core.get() };
+    core.arrive(null_mut());
     loop {
         core.run_current(place);
         core.next_for(place);

@@ -11,11 +11,15 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::ptr::{NonNull, null};
 use std::rc::Rc;
+use std::sync::Arc;
 
+use super::blocking::Pool;
 use super::context::StackHeader;
 use super::panics;
 use super::shared::Shared;
-use super::task::{Task, TaskRef, flag};
+use super::spawn::make_job;
+use super::task::{Body, FiberRef, Spec, Task, TaskRef, flag};
+use super::watcher::Watcher;
 use super::worker::{Alarm, Core, unusual};
 use crate::stack::Stack;
 use crate::timer::Key;
@@ -35,7 +39,7 @@ pub(super) fn worker() -> Option<NonNull<Core>> {
 pub(super) fn worker_of(shared: &Shared) -> Option<&'static Core> {
     // SAFETY: a thread's worker lives for as long as the thread says that it is one, and nobody here keeps the reference.
     let core = unsafe { worker()?.as_ref() };
-    std::ptr::eq(std::sync::Arc::as_ptr(&core.shared), shared).then_some(core)
+    std::ptr::eq(Arc::as_ptr(&core.shared), shared).then_some(core)
 }
 
 /// Makes the calling thread that worker, or none.
@@ -200,6 +204,23 @@ impl Here {
         (self.core().index, self.core().shared.workers.len())
     }
 
+    /// A job for the blocking pool, not submitted yet.
+    pub(crate) fn job<B: Body>(self, spec: Spec, body: B) -> FiberRef<B> {
+        make_job(
+            &self.core().shared,
+            Spec {
+                stack_size: None,
+                ..spec
+            },
+            body,
+        )
+    }
+
+    /// The threads for blocking calls.
+    pub(crate) fn pool(self) -> &'static Arc<Pool> {
+        &self.core().shared.blocking
+    }
+
     /// The stack it runs on.
     pub(super) fn stack(self) -> &'static Stack {
         self.place().stack()
@@ -219,6 +240,16 @@ impl Here {
     pub(super) fn count_raise(self) {
         let raises = &self.place().raises;
         raises.set(raises.get() + 1);
+    }
+
+    /// The fiber is about to unwind without the panic hook knowing of it (`resume_unwind`).
+    pub(crate) fn mark_panicking(self) {
+        self.header().set(flag::PANICKING);
+    }
+
+    /// The poller of this worker, to watch descriptors with.
+    pub(crate) fn watcher(self) -> Watcher {
+        Watcher::new(&self.core().shared, self.core().index)
     }
 
     /// Makes every suspension panic with `why` until the guard is dropped.
@@ -350,7 +381,7 @@ impl Core {
     unsafe fn ready_elsewhere(&self, task: TaskRef) {
         // SAFETY: the owner of a fiber that has not ended is there.
         let owner = unsafe { &*task.0.as_ref().owner.get() };
-        if owner.shared() == std::sync::Arc::as_ptr(&self.shared) {
+        if owner.shared() == Arc::as_ptr(&self.shared) {
             // SAFETY: a wake is owed to it; this worker's own runtime lives.
             unsafe { owner.send(task.0) };
         } else {

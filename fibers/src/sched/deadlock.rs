@@ -169,7 +169,9 @@ impl Core {
 }
 
 fn describe(place: &StackHeader, out: &mut String) -> fmt::Result {
-    let task = place.task();
+    let Some(task) = place.task() else {
+        return Ok(());
+    };
     writeln!(out, "  {task}")?;
     if task.link.load(Ordering::Relaxed) == PARKED
         && let Some(wait) = NonNull::new(place.wait.get().cast_mut())

@@ -7,7 +7,7 @@ use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
 use std::ptr::NonNull;
 use std::sync::Arc;
 
-use super::affinity::Pinned;
+use super::affinity::{Pinned, Punctual};
 use super::current;
 use super::deadlock::Deadlock;
 use super::shared::{Shared, phase};
@@ -55,6 +55,7 @@ pub(super) fn run<T, F: FnOnce() -> T>(shared: &Arc<Shared>, main: F) -> T {
     refuse_nesting();
     let _entered = Entered::new(shared);
     let _stack = AltStack::install().ok(); // without it an overflow ends in a plain SIGSEGV
+    let _punctual = Punctual::new();
     let _pinned = Pinned::new(shared, 0);
     let outcome = Cell::new(None);
     let closure = Cell::new(Some(main));

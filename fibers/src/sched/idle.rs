@@ -128,21 +128,18 @@ impl Core {
         if self.answer_board() {
             return true;
         }
-        if self.phase.get() >= phase::DRAIN {
-            return self.may_end(now);
-        }
-        if self.shared.several() && self.watch(now) {
+        if self.several && self.phase.get() <= phase::DRAIN && self.watch(now) {
             return true;
         }
-        if !self.shared.several() || now - began >= DEEP_NS {
-            return self.detect_deadlock();
+        match self.phase.get() {
+            phase::DRAIN.. => self.may_end(now),
+            _ => now - began >= DEEP_NS && self.detect_deadlock(),
         }
-        false
     }
 
     fn wait_a_little(&self, began: u64, now: u64) {
         let idle_for = now - began;
-        let watching = self.shared.several() && self.phase.get() <= phase::DRAIN;
+        let watching = self.several && self.phase.get() <= phase::DRAIN;
         if self.cache.borrow_mut().trim_some(TRIM_BATCH) {
             return;
         }
@@ -153,6 +150,8 @@ impl Core {
             true if idle_for < DEEP_NS => (NAP, (idle_for / 8).clamp(NAP_MIN_NS, NAP_MAX_NS)),
             // The nap that begins a deep sleep.
             true if !self.placement.borrow().is_deep() => (DEEP, NAP_MIN_NS),
+            // Not yet long enough to look for a deadlock.
+            false if idle_for < DEEP_NS => (DEEP, DEEP_NS - idle_for),
             _ => (DEEP, self.patience()),
         };
         self.placement.borrow_mut().set_deep(mode == DEEP);
@@ -189,6 +188,9 @@ impl Core {
     }
 
     fn publish_idle(&self) {
+        self.told.set(false);
+        // It counts as in use, and others are about to count those.
+        self.cool();
         let counters = &self.remote().counters;
         counters.timers.store(self.wheel.borrow().len(), Ordering::Relaxed);
         counters.owed.store(self.count_owed(), Ordering::Relaxed);

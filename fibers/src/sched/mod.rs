@@ -24,6 +24,7 @@ mod spawn;
 mod task;
 mod thread;
 mod unstarted;
+mod watcher;
 mod worker;
 
 #[cfg(test)]
@@ -35,11 +36,11 @@ pub use deadlock::Deadlock;
 pub(crate) use handle::{BlockingJob, TaskHandle};
 pub(crate) use panics::{deadlock, is_unwind, unwind};
 pub use runtime::{Handle, Runtime, RuntimeBuilder, run};
-pub(crate) use shared::Io;
 pub use shutdown::Shutdown;
 pub(crate) use spawn::{ready, spawn};
 pub use task::TaskRef;
 pub(crate) use task::{Body, FiberRef, Place, Spec};
+pub(crate) use watcher::{Io, Watcher};
 pub(crate) use worker::Alarm;
 
 /// The time of the runtime's clock, in nanoseconds; of the system's, on a plain thread.

@@ -50,6 +50,7 @@ pub(crate) fn unwind() -> ! {
 /// # Panics
 /// Always.
 #[cold]
+#[track_caller]
 pub(crate) fn deadlock() -> ! {
     if let Some(here) = here() {
         here.header().clear(flag::OFFERED);

@@ -39,6 +39,9 @@ const COMPUTE_SLICE_NS: u64 = 5_000;
 /// a tree of a million fibers breadth-first: 240 to 670 ns each instead of 31.
 const SLACK: usize = 64;
 
+/// How long a busy worker may not look at its poller before an idle one does it instead.
+const DEAF_NS: u64 = 1_000_000;
+
 /// What a watcher remembers of another worker.
 #[derive(Clone, Copy, Debug, Default)]
 struct Seen {
@@ -110,7 +113,9 @@ impl Placement {
         // The counter is brought up to date once per turn, hence the turn that is added.
         let slow = busy / (picks.wrapping_sub(seen.picks) + u64::from(super::worker::BUDGET)) >= LONG_SLICE_NS
             || busy >= AGE_NS && picks == seen.picks;
-        let aged = look.len != 0 && look.oldest < seen.next;
+        // One that is idle has been woken for its fibers, and is on its way.
+        let awake = !victim.is_idle();
+        let aged = look.len != 0 && look.oldest < seen.next && awake;
         let old = look.len != 0 && look.oldest < seen.old_next && now - seen.old_at >= OLD_NS;
         *seen = Seen {
             at: now,
@@ -137,6 +142,12 @@ impl Core {
             .map(|i| &self.shared.workers[(first + i) % count])
             .filter(|w| w.index != self.index);
         for victim in others {
+            if self.is_deaf(victim, now) {
+                self.poll_for(victim, now);
+                if !self.started.is_empty() {
+                    return true;
+                }
+            }
             if placement.is_neglected(victim, now) {
                 let bold = placement.confidence >= PROBES;
                 let taken = self.take_from(victim, if bold { victim.unstarted.len().div_ceil(2) } else { 1 });
@@ -147,6 +158,13 @@ impl Core {
             }
         }
         false
+    }
+
+    /// Whether a worker is too busy to look at its poller, and there may be something to see.
+    fn is_deaf(&self, worker: &Remote, now: u64) -> bool {
+        self.shared.descriptors.load(Ordering::Relaxed) != 0
+            && now.saturating_sub(worker.counters.polled_ns.load(Ordering::Relaxed)) >= DEAF_NS
+            && !worker.is_idle()
     }
 
     fn take_from(&self, victim: &Remote, count: usize) -> usize {

@@ -55,7 +55,9 @@ impl Core {
     pub(super) fn may_end(&self, now: u64) -> bool {
         if self.index != 0 {
             // Worker 0 decides, and has to know that this one is idle.
-            self.shared.workers[0].wake();
+            if !self.told.replace(true) {
+                self.shared.workers[0].wake();
+            }
             return false;
         }
         if !self.shared.is_quiet() {
@@ -85,7 +87,7 @@ impl Core {
         match self.phase.get() {
             phase::UNWIND if self.quiet_since.get().is_some() => GRACE_NS / 4,
             _ if self.shared.descriptors.load(Ordering::Relaxed) != 0 => {
-                if self.shared.several() {
+                if self.several {
                     POLLERS_NS
                 } else {
                     u64::MAX

@@ -7,6 +7,7 @@ use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
+use super::affinity::Claim;
 use super::deadlock::Deadlock;
 use super::enter;
 use super::overflow;
@@ -124,10 +125,13 @@ impl RuntimeBuilder {
         let config = self.config()?;
         panics::install_hook();
         install_fault_handler(overflow::describe)?;
-        let shared = Shared::new(config)?;
+        let cpus = if config.pin { sys::affinity().ok() } else { None };
+        let claim = cpus.as_ref().and_then(|cpus| Claim::new(config.workers, cpus));
+        let shared = Shared::new(config, cpus.filter(|_| claim.is_some()))?;
         let mut runtime = Runtime {
             threads: Vec::new(),
             shared,
+            _claim: claim,
         };
         for index in 1..runtime.shared.workers.len() {
             // If this fails, dropping the runtime ends and joins the threads that there are.
@@ -190,6 +194,8 @@ fn variable(name: &str) -> io::Result<Option<usize>> {
 pub struct Runtime {
     threads: Vec<JoinHandle<()>>,
     shared: Arc<Shared>,
+    /// The right to bind the workers to CPUs, if they are bound.
+    _claim: Option<Claim>,
 }
 
 impl Runtime {

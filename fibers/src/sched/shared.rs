@@ -13,9 +13,11 @@ use super::queue::Inbox;
 use super::runtime::Config;
 use super::task::Task;
 use super::unstarted::Unstarted;
-use crate::epoll::{Event, Poller};
+use super::watcher::Io;
+use crate::epoll::Poller;
 use crate::prim::plain::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 use crate::stack::StackPool;
+use crate::sys::CpuSet;
 
 /// How far a run has come. The order matters: a run only ever moves on.
 pub(super) mod phase {
@@ -29,14 +31,6 @@ pub(super) mod phase {
     pub(in crate::sched) const UNWIND: u32 = 3;
     /// The workers leave the run; what is still suspended is leaked.
     pub(in crate::sched) const LEAVE: u32 = 4;
-}
-
-/// Serves the descriptors that are registered with the pollers of a runtime. Lives on a higher floor.
-pub(crate) trait Io: Send + Sync {
-    /// Something has happened on a descriptor. Called on a worker's own stack, with nothing locked.
-    fn event(&self, event: Event);
-    /// Itself, for whoever installed it.
-    fn as_any(&self) -> &(dyn std::any::Any + Send + Sync);
 }
 
 /// The part of a worker that is open to other threads.
@@ -89,6 +83,11 @@ impl Remote {
 
     pub(super) fn shared(&self) -> *const Shared {
         self.shared.load(Ordering::Relaxed)
+    }
+
+    /// A glance: whether the worker has nothing to run.
+    pub(super) fn is_idle(&self) -> bool {
+        !self.counters.idle.load(Ordering::Relaxed).is_multiple_of(2)
     }
 
     /// Pushes to the inbox and wakes the worker. False if the runtime has ended.
@@ -148,12 +147,14 @@ pub(super) struct Shared {
     pub(super) io: OnceLock<Box<dyn Io>>,
     pub(super) blocking: Arc<Pool>,
     pub(super) board: Board,
+    /// The CPUs that the workers are bound to, if they are.
+    pub(super) cpus: Option<CpuSet>,
     lifecycle: Mutex<Lifecycle>,
     changed: Condvar,
 }
 
 impl Shared {
-    pub(super) fn new(config: Config) -> io::Result<Arc<Shared>> {
+    pub(super) fn new(config: Config, cpus: Option<CpuSet>) -> io::Result<Arc<Shared>> {
         let several = config.workers > 1;
         let workers = (0..config.workers)
             .map(|i| Remote::new(i, several))
@@ -169,6 +170,7 @@ impl Shared {
             io: OnceLock::new(),
             blocking: Pool::new(config.blocking_threads, config.blocking_queue),
             board: Board::default(),
+            cpus,
             lifecycle: Mutex::default(),
             changed: Condvar::new(),
             config,

@@ -85,7 +85,9 @@ impl Core {
     }
 
     fn raise_into(&self, place: &StackHeader) -> bool {
-        let task = place.task();
+        let Some(task) = place.task() else {
+            return false;
+        };
         // While the thread does not panic at all, nobody on it does, whatever it looked like when it suspended.
         let spared = if std::thread::panicking() { flag::PANIC_COUNTED } else { 0 };
         if task.link.load(Ordering::Relaxed) != PARKED || task.has(flag::MAIN | flag::OFFERED | spared) {
@@ -115,7 +117,9 @@ impl Core {
 
     /// Leaks a suspended fiber.
     pub(super) fn bury(&self, place: &StackHeader) {
-        place.task().set(flag::LEAKED);
+        if let Some(task) = place.task() {
+            task.set(flag::LEAKED);
+        }
         self.unregister(place);
         place.take_stack().leak();
         self.shared.keep_for_ever();
@@ -123,15 +127,16 @@ impl Core {
 
     /// How many fibers here look forgotten but are certain to be woken, or wait for a stack.
     pub(super) fn count_owed(&self) -> usize {
-        let registry = self.registry.borrow();
-        // SAFETY: what is registered is in use.
-        let owed = |place: &NonNull<StackHeader>| unsafe { place.as_ref() }.task().has(flag::OFFERED);
-        let offered = if self.unusual.get() == 0 {
-            0
-        } else {
-            registry.iter().filter(|(_, place)| owed(place)).count()
-        };
+        let offered = if self.unusual.get() == 0 { 0 } else { self.count_offered() };
         offered + usize::from(self.held.get().is_some())
+    }
+
+    fn count_offered(&self) -> usize {
+        let is_offered = |place: NonNull<StackHeader>| {
+            // SAFETY: what is registered is in use.
+            unsafe { place.as_ref() }.task().is_some_and(|task| task.has(flag::OFFERED))
+        };
+        self.registry.borrow().iter().filter(|(_, place)| is_offered(**place)).count()
     }
 
     /// Gives up all that is left here, at the end of the run.
@@ -142,11 +147,13 @@ impl Core {
         }
         // What came in late waits for the next run, or for the drop of the runtime.
         for task in self.remote().inbox.drain() {
-            // SAFETY: alive, and out of the inbox; the runtime lives.
-            if unsafe { !task.as_ref().has(flag::STARTED) } {
+            // SAFETY: a fiber in the inbox is alive.
+            if !unsafe { task.as_ref() }.has(flag::STARTED) {
+                // SAFETY: out of the inbox, and the runtime lives. The inbox is closed after all runs.
                 unsafe { self.remote().inbox.push(task) };
             }
         }
+        self.cool();
         let left: Vec<_> = self.registry.borrow().iter().map(|(_, place)| *place).collect();
         for place in left {
             // SAFETY: what is registered is in use.

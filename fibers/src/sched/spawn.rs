@@ -35,6 +35,14 @@ fn outside() -> ! {
     )
 }
 
+/// A block whose body is to run on a thread of the blocking pool.
+pub(super) fn make_job<B: Body>(shared: &Shared, spec: Spec, body: B) -> FiberRef<B> {
+    match allocate(spec, shared.take_ids(1), body, &shared.stacks) {
+        Ok(job) => job,
+        Err(_) => unreachable!("a job has no stack of its own"),
+    }
+}
+
 /// Wakes a fiber, from any thread. Each park is owed one wake.
 ///
 /// # Safety

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use super::affinity::Pinned;
+use super::affinity::{Pinned, Punctual};
 use super::enter::Current;
 use super::shared::Shared;
 use super::worker::Core;
@@ -16,6 +16,7 @@ pub(super) fn start(shared: &Arc<Shared>, index: usize) -> io::Result<JoinHandle
     let shared = shared.clone();
     sys::spawn_thread(format!("fibers-{index}"), move || {
         let _stack = AltStack::install().ok(); // without it an overflow ends in a plain SIGSEGV
+        let _punctual = Punctual::new();
         let mut run = 0;
         while let Some(next) = await_run(&shared, run) {
             run = next;

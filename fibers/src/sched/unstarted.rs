@@ -22,7 +22,7 @@ use crate::prim::plain::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 const SPARE_BUFFERS: usize = 16;
 const SPARE_CAPACITY: usize = 256;
 
-/// The slice of what came from another worker: nobody's, so that no child joins it.
+/// The slice of a batch that was handed over, or split: nobody's, so that no child joins it. It is not split (again).
 const HANDED_OVER: u64 = u64::MAX;
 
 /// The fibers of one slice, oldest first.
@@ -291,6 +291,7 @@ impl Batches {
         };
         let keep = keep(batch.tasks.len()).min(batch.tasks.len());
         out.extend(batch.tasks.drain(keep..));
+        batch.slice = HANDED_OVER;
         self.len -= out.len();
         if batch.tasks.is_empty() {
             let batch = self.order.pop_back();

@@ -14,6 +14,7 @@
 #![expect(unsafe_code, reason = "fibers are handled through pointers")]
 
 use std::cell::{Cell, RefCell};
+use std::ffi::c_void;
 use std::panic::Location;
 use std::ptr::{NonNull, null};
 use std::sync::Arc;
@@ -84,7 +85,12 @@ pub(super) struct Core {
     pub(super) verdict: Cell<Resumed>,
     /// The worker's own context, while a fiber runs.
     pub(super) native: Cell<Sp>,
+    /// For the sanitizer: the bounds of the worker's own stack, which are learnt when it is left.
+    pub(super) left_native: Cell<bool>,
+    pub(super) native_bounds: Cell<(*const c_void, usize)>,
     pub(super) remote: *const Remote,
+    /// There are other workers.
+    pub(super) several: bool,
     turns: Cell<u64>,
     /// The slice in which a fiber that has not suspended yet was started.
     pub(super) fresh: Cell<u64>,
@@ -94,13 +100,17 @@ pub(super) struct Core {
     pub(super) started_site: Cell<*const Location<'static>>,
     /// The last slice that spawned.
     pub(super) spawned: Cell<u64>,
+    /// The ids that this worker may still hand out.
     ids: Cell<u64>,
+    ids_end: Cell<u64>,
     /// Unstarted fibers that thieves do not see.
     pub(super) fixed: Unstarted,
     /// Taken out of a queue, to be started next.
     pub(super) held: Cell<Option<NonNull<Task>>>,
     /// There was no stack for the held fiber.
     pub(super) stuck: Cell<bool>,
+    /// The stack whose fiber ended last: the next one starts there.
+    pub(super) warm: Cell<Option<NonNull<StackHeader>>>,
     /// A stack of its own size whose fiber has ended.
     pub(super) ended: Cell<Option<NonNull<StackHeader>>>,
     /// The running fiber has been given up by a shutdown.
@@ -115,6 +125,8 @@ pub(super) struct Core {
     pub(super) doomed: Cell<Option<TaskRef>>,
     /// The last question of the board that was answered here.
     pub(super) answered: Cell<u64>,
+    /// Worker 0 knows that this one is idle.
+    pub(super) told: Cell<bool>,
     /// Since when nothing goes on, after the end of the main fiber.
     pub(super) quiet_since: Cell<Option<u64>>,
     pub(super) random: Random,
@@ -149,24 +161,31 @@ impl Core {
             unusual: Cell::new(0),
             verdict: Cell::new(Resumed::Ready),
             native: Cell::new(Sp::NULL),
+            left_native: Cell::new(false),
+            native_bounds: Cell::new((null(), 0)),
             remote: &shared.workers[index],
+            several: shared.several(),
             turns: Cell::new(0),
             fresh: Cell::new(NO_SLICE),
             fresh_task: Cell::new(null()),
             started_site: Cell::new(null()),
             spawned: Cell::new(NO_SLICE),
             ids: Cell::new(0),
+            ids_end: Cell::new(0),
             fixed: Unstarted::new(false),
             held: Cell::new(None),
             stuck: Cell::new(false),
+            warm: Cell::new(None),
             ended: Cell::new(None),
             abandoned: Cell::new(false),
             forbidden: Cell::new(None),
-            panicking: Cell::new(0),
+            // One that an earlier run has leaked, or the caller's own.
+            panicking: Cell::new(usize::from(std::thread::panicking())),
             phase: Cell::new(phase::RUN),
             main: Cell::new(None),
             doomed: Cell::new(None),
             answered: Cell::new(shared.board.question()),
+            told: Cell::new(false),
             quiet_since: Cell::new(None),
             random: Random::new(shared.config.seed, index as u64),
             polled: Cell::new(now),
@@ -219,7 +238,7 @@ impl Core {
         }
         let alarms = !self.wheel.borrow().is_empty();
         let descriptors = self.shared.descriptors.load(Ordering::Relaxed) != 0;
-        let policy = self.shared.several() && !self.remote().unstarted.is_empty();
+        let policy = self.several && !self.remote().unstarted.is_empty();
         let now = if alarms || descriptors || policy {
             self.clock.now()
         } else {
@@ -248,7 +267,7 @@ impl Core {
 
     /// Runs fibers, until they come back here. False if there is none.
     fn next(&self, came_from: u64, now: u64) -> bool {
-        if self.shared.several() && !self.remote().unstarted.is_empty() {
+        if self.several && !self.remote().unstarted.is_empty() {
             self.place(came_from, now);
         }
         if let Some(main) = self.doomed.take() {
@@ -272,7 +291,7 @@ impl Core {
     /// Starts a fiber that was taken out of a queue, now or when there is a stack for it.
     pub(super) fn begin(&self, task: NonNull<Task>) {
         self.budget.set(self.budget.get() - 1);
-        if self.shared.several() {
+        if self.several {
             self.share_surplus();
         }
         // SAFETY: out of a queue of unstarted fibers, on the native context.
@@ -292,18 +311,15 @@ impl Core {
             return None;
         }
         self.overtaken.set(0);
-        let task = if self.remote().unstarted.is_empty() {
-            None
-        } else {
-            let now = if now == 0 { self.clock.now() } else { now };
-            let due = now.saturating_sub(self.oldest_started.get()) >= OLDEST_NS;
-            due.then(|| {
-                self.oldest_started.set(now);
-                self.remote().unstarted.pop_oldest()
-            })
-            .flatten()
-        };
-        task.or_else(|| self.pop_unstarted())
+        if self.remote().unstarted.is_empty() {
+            return self.pop_unstarted();
+        }
+        let now = if now == 0 { self.clock.now() } else { now };
+        if now.saturating_sub(self.oldest_started.get()) < OLDEST_NS {
+            return self.pop_unstarted();
+        }
+        self.oldest_started.set(now);
+        self.remote().unstarted.pop_oldest()
     }
 
     /// Whether the stack of an ended fiber may start the next one by itself: alarms come before that, and so do shutdowns.
@@ -387,14 +403,30 @@ impl Core {
         self.wheel.borrow_mut().remove(key).is_some()
     }
 
-    /// A glance at the poller, without waiting.
+    /// A glance at the own poller, without waiting.
     pub(super) fn poll(&self, now: u64) {
         self.polled.set(now);
         self.remote().counters.polled_ns.store(now, Ordering::Relaxed);
-        let events = &mut *self.events.borrow_mut();
-        if self.remote().poller.wait(Some(std::time::Duration::ZERO), events).is_ok() {
-            self.dispatch(events);
+        self.glance(self.remote());
+    }
+
+    /// A glance at the poller of a worker that has been busy for so long that it does not come to it.
+    pub(super) fn poll_for(&self, busy: &Remote, now: u64) {
+        busy.counters.polled_ns.store(now, Ordering::Relaxed);
+        if self.glance(busy) {
+            // It has gone to sleep meanwhile, and this was meant to wake it.
+            let _ = busy.poller.notify();
         }
+    }
+
+    /// True if there was a notification.
+    fn glance(&self, of: &Remote) -> bool {
+        let events = &mut *self.events.borrow_mut();
+        if of.poller.wait(Some(std::time::Duration::ZERO), events).is_err() {
+            return false;
+        }
+        self.dispatch(events);
+        events.notified()
     }
 
     pub(super) fn dispatch(&self, events: &Events) {
@@ -415,7 +447,7 @@ impl Core {
         self.spawned.set(self.slice());
         if place == Place::Auto {
             self.remote().unstarted.push(self.slice(), task);
-            if self.shared.several() {
+            if self.several {
                 self.shared.call_for_help();
             }
         } else {
@@ -447,8 +479,7 @@ impl Core {
     #[inline(always)]
     pub(super) fn next_id(&self) -> u64 {
         let id = self.ids.get();
-        // The runtime's first id is 1 and each batch ends at a multiple of the size.
-        if id % ID_BATCH <= 0 {
+        if id == self.ids_end.get() {
             return self.next_ids();
         }
         self.ids.set(id + 1);
@@ -459,6 +490,7 @@ impl Core {
     fn next_ids(&self) -> u64 {
         let id = self.shared.take_ids(ID_BATCH);
         self.ids.set(id + 1);
+        self.ids_end.set(id + ID_BATCH);
         id
     }
 }

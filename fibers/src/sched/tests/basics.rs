@@ -89,14 +89,16 @@ pub(super) fn nap(ns: u64) {
         // SAFETY: the sleeping fiber keeps its reference, and is woken by nobody else.
         unsafe { ready(*data.cast::<TaskRef>()) }
     }
-    here.arm(
-        here.now_ns() + ns,
-        Alarm {
-            data: std::ptr::from_ref(&task).cast(),
-            fire: wake,
-        },
-    );
-    while park_as(WaitKind::Time) != Resumed::Ready {}
+    let alarm = Alarm {
+        data: std::ptr::from_ref(&task).cast(),
+        fire: wake,
+    };
+    let key = here.arm(here.now_ns().saturating_add(ns), alarm);
+    while park_as(WaitKind::Time) != Resumed::Ready {
+        if here.disarm(key) {
+            unwind();
+        }
+    }
 }
 
 #[test]

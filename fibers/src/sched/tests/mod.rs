@@ -2,6 +2,9 @@
 #![expect(unsafe_code, reason = "the tests stand where the operations will stand")]
 
 mod basics;
+mod children;
+mod ends;
+mod workers;
 
 use std::cell::Cell;
 use std::collections::VecDeque;
