@@ -249,6 +249,28 @@ fn a_full_device_is_an_error() {
         .check(1, "", "digest_tree: standard output: No space left on device (os error 28)\n");
 }
 
+/// `script` gives the program a terminal.
+#[test]
+fn a_terminal_shows_progress_and_keeps_nothing_of_it() {
+    let temp = Temp::new("terminal");
+    temp.write("large", "");
+    let size = if cfg!(debug_assertions) { 32 << 20 } else { 512 << 20 };
+    let large = File::options().write(true).open(temp.0.join("tree/large")).expect("a file");
+    large.set_len(size).expect("a hole");
+    let program = program::path("digest_tree");
+    let script = format!("script -qec '{} tree' /dev/null </dev/null", program.display());
+    let Some(screen) = temp.sh(&script) else {
+        return eprintln!("no script here to make a terminal");
+    };
+    let screen = String::from_utf8(screen).expect("UTF-8");
+    assert!(screen.starts_with("0 files, "), "{screen:?}");
+    let left = screen.rsplit("\r\x1b[K").next().expect("the last part");
+    assert!(
+        left.ends_with("  tree/large\r\n") && left.len() == 64 + "  tree/large\r\n".len(),
+        "{screen:?}"
+    );
+}
+
 #[test]
 fn usage() {
     let temp = Temp::new("usage");
