@@ -10,7 +10,7 @@
 //!
 //! What a channel does not do: it never wakes a fiber to let it try again; whoever is woken holds its value.
 
-use crate::op::cell::{Attempt, Batch, Locked, Me, Met, Queue, RX_READY, Source, State, TX_READY, Waiter};
+use crate::op::cell::{Attempt, Batch, Cell, Locked, Me, Met, Queue, RX_READY, Source, State, TX_READY, Waiter};
 use crate::op::leaf::{Leaf, Side};
 use crate::op::{Branches, Graph, Op, Picker, Receive, Transmit};
 use crate::sched::{self, WaitKind};
@@ -112,9 +112,10 @@ pub struct Parcel<T> {
 impl<T> State for ChannelState<T> {
     #[inline]
     fn readiness(&self) -> u32 {
-        let rx = !self.buffer.is_empty() || !self.senders.is_empty() || self.closed;
-        let tx = self.buffer.len() < self.capacity || !self.receivers.is_empty() || self.closed;
-        (if rx { RX_READY } else { 0 }) | (if tx { TX_READY } else { 0 })
+        // Without branches: each unlock computes this, and what comes next is anyone's guess.
+        let rx = !self.buffer.is_empty() | !self.senders.is_empty() | self.closed;
+        let tx = (self.buffer.len() < self.capacity) | !self.receivers.is_empty() | self.closed;
+        u32::from(rx) * RX_READY | u32::from(tx) * TX_READY
     }
 }
 
@@ -537,14 +538,14 @@ impl<T> Side for Receiving<'_, T> {
         &self.0.channel().source
     }
 
-    #[inline]
+    #[inline(always)]
     fn attempt(&self, state: &mut ChannelState<T>, slot: &mut Option<T>, me: &mut Me<'_>) -> Attempt {
         if !state.buffer.is_empty() {
             if !me.commit() {
                 return Attempt::Lost;
             }
             *slot = state.buffer.pop_front();
-            return Attempt::Done(state.refill(me));
+            return Attempt::Done(state.refill(me.cell()));
         }
         match state.senders.meet(me, |parcel| parcel.value.take()) {
             Met::Someone(value, sender) => {
@@ -608,12 +609,14 @@ impl<T> Side for OwnReceiving<T> {
 impl<T> ChannelState<T> {
     /// After a receive made room: lets the first waiting sender put its value into the buffer.
     #[inline]
-    fn refill(&mut self, me: &Me<'_>) -> Option<Waiter> {
+    fn refill(&mut self, me: &Cell) -> Option<Waiter> {
         if self.senders.is_empty() {
             return None;
         }
         let (value, sender) = self.senders.admit(me, |parcel| parcel.value.take())?;
-        self.buffer.extend(value);
+        if let Some(value) = value {
+            self.buffer.push_back(value);
+        }
         Some(sender)
     }
 }
@@ -638,7 +641,7 @@ impl<T> Side for Sending<'_, T> {
         &self.0.channel().source
     }
 
-    #[inline]
+    #[inline(always)]
     fn attempt(&self, state: &mut ChannelState<T>, parcel: &mut Parcel<T>, me: &mut Me<'_>) -> Attempt {
         if state.closed {
             let committed = me.commit();
@@ -650,7 +653,9 @@ impl<T> Side for Sending<'_, T> {
             Met::Lost => Attempt::Lost,
             Met::Nobody if state.buffer.len() >= state.capacity => Attempt::Wait,
             Met::Nobody if me.commit() => {
-                state.buffer.extend(parcel.value.take());
+                if let Some(value) = parcel.value.take() {
+                    state.buffer.push_back(value);
+                }
                 Attempt::Done(None)
             }
             Met::Nobody => Attempt::Lost,

@@ -67,15 +67,33 @@ pub enum Waiter {
 
 impl Waiter {
     /// Whoever performs here and now.
+    #[inline]
     pub(crate) fn current(here: Option<Here>) -> Self {
-        match here {
-            Some(here) => Waiter::Fiber(here.task()),
-            None => Waiter::Thread(prim::current_thread()),
-        }
+        here.map_or_else(Self::thread, |here| Waiter::Fiber(here.task()))
+    }
+
+    #[cold]
+    fn thread() -> Self {
+        Waiter::Thread(prim::current_thread())
+    }
+
+    #[inline(never)]
+    fn counted(&self) -> Self {
+        self.clone()
     }
 
     /// Resumes the performer. Called with no lock and no claim held.
+    #[inline(always)]
     pub(crate) fn wake(self, here: Option<Here>) {
+        match (self, here) {
+            (Waiter::Fiber(task), Some(here)) => here.ready(task),
+            (waiter, here) => waiter.wake_afar(here),
+        }
+    }
+
+    /// The rarer pairs, out of the way.
+    #[inline(never)]
+    fn wake_afar(self, here: Option<Here>) {
         match (self, here) {
             (Waiter::Fiber(task), Some(here)) => here.ready(task),
             // SAFETY: the handle was copied by whoever decided the cell, once, and that owes the fiber this one wake (rule 6).
@@ -121,16 +139,25 @@ impl Cell {
     /// `PENDING` to `to`, waiting while somebody holds a claim; false if the cell is final already.
     ///
     /// AcqRel: Acquire sees what an earlier claimer did before it rolled back, Release publishes what the winner did before.
+    #[inline]
     fn leave_pending(&self, to: u32) -> bool {
+        let left = self.state.compare_exchange(PENDING, to, Ordering::AcqRel, Ordering::Acquire);
+        match left {
+            Ok(_) => true,
+            Err(CLAIMED) => self.leave_pending_later(to),
+            Err(_) => false,
+        }
+    }
+
+    #[cold]
+    fn leave_pending_later(&self, to: u32) -> bool {
         let mut backoff = Backoff::new();
         loop {
-            match self
-                .state
-                .compare_exchange_weak(PENDING, to, Ordering::AcqRel, Ordering::Acquire)
-            {
+            backoff.wait();
+            let left = self.state.compare_exchange(PENDING, to, Ordering::AcqRel, Ordering::Acquire);
+            match left {
                 Ok(_) => return true,
-                Err(PENDING) => {}
-                Err(CLAIMED) => backoff.wait(),
+                Err(CLAIMED) => {}
                 Err(_) => return false,
             }
         }
@@ -165,8 +192,12 @@ impl Cell {
         self.leave_pending(ABORTED)
     }
 
+    #[inline]
     pub(crate) fn waiter(&self) -> Waiter {
-        self.waiter.clone()
+        match &self.waiter {
+            Waiter::Fiber(task) => Waiter::Fiber(*task),
+            waiter => waiter.counted(),
+        }
     }
 }
 
@@ -250,6 +281,17 @@ pub(crate) enum Met<R> {
     Lost,
 }
 
+/// What one side does at a source, under its lock.
+///
+/// A trait rather than closures, so that it can ask to be inlined: an operation is a few dozen instructions, and to pass its parts
+/// through memory costs as many again.
+pub(crate) trait Exchange<S, P> {
+    /// Commits now if that is possible; wins the performer's cell (through `me`) before it takes anything.
+    fn attempt(&self, state: &mut S, slot: &mut P, me: &mut Me<'_>) -> Attempt;
+    /// Where this side waits.
+    fn queue(state: &mut S) -> &mut Queue<P>;
+}
+
 /// Where a published node is linked, and whom it stands for.
 struct Links<P> {
     next: *mut Inner<P>,
@@ -304,34 +346,25 @@ impl<P> Node<P> {
     }
 
     /// Tries to commit without waiting. Returns the attempt's result; the node is not linked.
-    pub(crate) fn attempt<S: State>(
-        &self,
-        source: &Source<S>,
-        me: &mut Me<'_>,
-        attempt: impl FnOnce(&mut S, &mut P, &mut Me<'_>) -> Attempt,
-    ) -> Attempt {
+    #[inline]
+    pub(crate) fn attempt<S: State>(&self, source: &Source<S>, me: &mut Me<'_>, side: &impl Exchange<S, P>) -> Attempt {
         let mut state = source.lock();
         // SAFETY: the node is unlinked (it is not published in this round), so only its performer reaches it.
         let slot = unsafe { &mut (*self.inner.get()).slot };
-        attempt(&mut state, slot, me)
+        side.attempt(&mut state, slot, me)
     }
 
     /// Tries to commit and otherwise waits in the queue, in one lock hold.
-    pub(crate) fn publish<S: State>(
-        &self,
-        source: &Source<S>,
-        me: &mut Me<'_>,
-        attempt: impl FnOnce(&mut S, &mut P, &mut Me<'_>) -> Attempt,
-        queue: impl FnOnce(&mut S) -> &mut Queue<P>,
-    ) -> Attempt {
+    #[inline(always)]
+    pub(crate) fn publish<S: State, E: Exchange<S, P>>(&self, source: &Source<S>, me: &mut Me<'_>, side: &E) -> Attempt {
         let mut state = source.lock();
         let inner = self.inner.get();
         // SAFETY: as in `attempt`; the borrow ends before the node is linked.
-        let result = attempt(&mut state, unsafe { &mut (*inner).slot }, me);
+        let result = side.attempt(&mut state, unsafe { &mut (*inner).slot }, me);
         if matches!(result, Attempt::Wait) {
             // SAFETY: the node stays in place until retracted or decided (contract of `Me::new`), and the lock is held.
             unsafe {
-                queue(&mut state).push(inner, me);
+                E::queue(&mut state).push(inner, me);
             }
             self.published.set(true);
             me.shared = true;
@@ -427,6 +460,7 @@ impl<P> Queue<P> {
     /// Meets the first counterpart that can still be decided, if any: commits `me` and it, and hands `exchange` its slot.
     ///
     /// `exchange` moves values only; it runs no user code. Nodes that were decided elsewhere are swept out on the way.
+    #[inline(always)]
     pub(crate) fn meet<R>(&mut self, me: &Me<'_>, exchange: impl FnOnce(&mut P) -> R) -> Met<R> {
         let mut node = self.head;
         while !node.is_null() {
@@ -460,11 +494,12 @@ impl<P> Queue<P> {
 
     /// Commits the first waiting node on behalf of a perform that is committed itself (or of none), skipping its own nodes.
     ///
-    /// The caller holds no claim: `me` is final, or unpublished.
-    pub(crate) fn admit<R>(&mut self, me: &Me<'_>, exchange: impl FnOnce(&mut P) -> R) -> Option<(R, Waiter)> {
+    /// The caller holds no claim: the perform of `own` is final, or unpublished.
+    #[inline]
+    pub(crate) fn admit<R>(&mut self, own: &Cell, exchange: impl FnOnce(&mut P) -> R) -> Option<(R, Waiter)> {
         let alone = Me {
-            cell: me.cell,
-            here: me.here,
+            cell: own,
+            here: None,
             branch: 0,
             lone: false,
             shared: false,
@@ -480,9 +515,7 @@ impl<P> Queue<P> {
     /// Commits the first waiting node on behalf of a party that performs nothing itself.
     pub(crate) fn admit_any(&mut self, exchange: impl FnOnce(&mut P)) -> Option<Waiter> {
         let cell = Cell::new(Waiter::Nobody);
-        // SAFETY: nothing is published with this `Me`.
-        let nobody = unsafe { Me::new(&cell, None, false) };
-        self.admit(&nobody, exchange).map(|((), waiter)| waiter)
+        self.admit(&cell, exchange).map(|((), waiter)| waiter)
     }
 
     /// Decides up to a batch of all waiting nodes; returns whether there are more.
@@ -552,27 +585,38 @@ enum Claim {
 }
 
 /// Rule 3, with the cases that need fewer claims first.
+#[inline]
 fn claim_both(me: &Me<'_>, other: &Cell, other_lone: bool) -> Claim {
-    let won = |won, otherwise| if won { Claim::Held } else { otherwise };
     match (me.shared, other_lone) {
         (false, true) => Claim::Held,
-        (false, false) => won(other.claim(), Claim::Stale),
-        (true, true) => won(me.cell.claim(), Claim::Lost),
-        (true, false) if ptr::from_ref(me.cell) < ptr::from_ref(other) => {
-            if !me.cell.claim() {
+        (false, false) if other.claim() => Claim::Held,
+        (false, false) => Claim::Stale,
+        (true, true) if me.cell.claim() => Claim::Held,
+        (true, true) => Claim::Lost,
+        (true, false) => claim_in_order(me.cell, other),
+    }
+}
+
+/// A published choice has met a choice.
+#[inline(never)]
+fn claim_in_order(me: &Cell, other: &Cell) -> Claim {
+    let won = |won, otherwise| if won { Claim::Held } else { otherwise };
+    match ptr::from_ref(me) < ptr::from_ref(other) {
+        true => {
+            if !me.claim() {
                 return Claim::Lost;
             }
             let held = other.claim();
             if !held {
-                me.cell.unclaim();
+                me.unclaim();
             }
             won(held, Claim::Stale)
         }
-        (true, false) => {
+        false => {
             if !other.claim() {
                 return Claim::Stale;
             }
-            let held = me.cell.claim();
+            let held = me.claim();
             if !held {
                 other.unclaim();
             }

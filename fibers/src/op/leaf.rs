@@ -2,7 +2,7 @@
 //! into a branch.
 
 use super::branches::{Branches, Picker};
-use super::cell::{Attempt, Me, Node, Queue, Source, State};
+use super::cell::{Attempt, Exchange, Me, Node, Queue, Source, State};
 use super::graph::Graph;
 use crate::sched::WaitKind;
 
@@ -29,6 +29,18 @@ pub trait Side {
     fn output(&mut self, slot: &mut Self::Slot) -> Self::Output;
 
     fn graph(&self) -> Graph;
+}
+
+impl<S: Side> Exchange<S::State, S::Slot> for S {
+    #[inline(always)]
+    fn attempt(&self, state: &mut S::State, slot: &mut S::Slot, me: &mut Me<'_>) -> Attempt {
+        Side::attempt(self, state, slot, me)
+    }
+
+    #[inline(always)]
+    fn queue(state: &mut S::State) -> &mut Queue<S::Slot> {
+        <S as Side>::queue(state)
+    }
 }
 
 /// A branch that waits at one source.
@@ -63,22 +75,18 @@ impl<S: Side> Branches for Leaf<S> {
         picker.leaf(self.side.source().peek(S::READY));
     }
 
+    #[inline]
     fn attempt(&self, _: usize, me: &mut Me<'_>) -> Attempt {
-        self.node
-            .attempt(self.side.source(), me, |state, slot, me| self.side.attempt(state, slot, me))
+        self.node.attempt(self.side.source(), me, &self.side)
     }
 
+    #[inline(always)]
     fn publish(&self, _: usize, me: &mut Me<'_>) -> Attempt {
-        self.node.publish(
-            self.side.source(),
-            me,
-            |state, slot, me| self.side.attempt(state, slot, me),
-            S::queue,
-        )
+        self.node.publish(self.side.source(), me, &self.side)
     }
 
     fn retract(&self, _: usize) {
-        self.node.retract(self.side.source(), S::queue);
+        self.node.retract(self.side.source(), <S as Side>::queue);
     }
 
     fn abandon(&mut self, _: Option<usize>) {}

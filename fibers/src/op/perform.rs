@@ -14,6 +14,7 @@ use crate::prim;
 use crate::sched::{self, Here, Report, Resumed, Wait};
 use crate::sys;
 use std::fmt;
+use std::mem;
 use std::ops::Range;
 use std::time::Duration;
 
@@ -21,7 +22,8 @@ use std::time::Duration;
 pub(crate) fn perform<B: Branches>(mut branches: B) -> B::Output {
     let here = sched::here();
     let winner = if branches.leaves() == 1 {
-        lone(&branches, here)
+        lone(&branches, here);
+        0
     } else {
         choose(&branches, here)
     };
@@ -63,6 +65,7 @@ fn try_leaf<B: Branches>(branches: &B, leaf: usize, here: Option<Here>) -> bool 
     }
 }
 
+#[inline]
 fn wake(waiter: Option<Waiter>, here: Option<Here>) {
     if let Some(waiter) = waiter {
         waiter.wake(here);
@@ -70,16 +73,58 @@ fn wake(waiter: Option<Waiter>, here: Option<Here>) {
 }
 
 /// One branch: tried and published in one step, no claims, nothing to retract afterwards.
-fn lone<B: Branches>(branches: &B, here: Option<Here>) -> usize {
-    loop {
-        let cell = Cell::new(Waiter::current(here));
-        let mut publication = Publication::new(branches, &cell, here, true);
-        if let Decision::Branch(_) = publication.publish_all() {
-            return 0;
-        }
+#[inline]
+fn lone<B: Branches>(branches: &B, here: Option<Here>) {
+    while let Decision::Retry = lone_round(branches, here) {
         // Told to look again: a tick waits in two places, its clock and the wheel, and whoever sent it back knows only one.
         branches.retract(0);
     }
+}
+
+#[inline(always)]
+fn lone_round<B: Branches>(branches: &B, here: Option<Here>) -> Decision {
+    let cell = Cell::new(Waiter::current(here));
+    // Apart from the `Publication` of a wait, so that a perform that need not wait keeps all this in registers.
+    let unwinding = Unwinding(branches, &cell, here);
+    // SAFETY: `branches` and `cell` stay where they are until the wait is over, or `unwinding` has retracted what is published.
+    let mut me = unsafe { Me::new(&cell, here, true) };
+    let attempt = branches.publish(0, &mut me);
+    mem::forget(unwinding);
+    match (attempt, here) {
+        (Attempt::Done(waiter), _) => {
+            wake(waiter, here);
+            Decision::Branch(0)
+        }
+        (_, Some(here)) => wait_lone(branches, &cell, here),
+        (_, None) => Publication::new(branches, &cell, None, true).wait(me.timeout),
+    }
+}
+
+#[inline(never)]
+fn wait_lone<B: Branches>(branches: &B, cell: &Cell, here: Here) -> Decision {
+    let unwinding = Unwinding(branches, cell, Some(here));
+    let resumed = park(branches, here);
+    mem::forget(unwinding);
+    if resumed != Resumed::Ready {
+        Publication::new(branches, cell, Some(here), true).withdraw(resumed);
+    }
+    decided(cell)
+}
+
+/// While it exists, a panic retracts the one leaf that is published: user code in a `base` operation may panic, or a suspension
+/// that is forbidden.
+struct Unwinding<'a, B: Branches>(&'a B, &'a Cell, Option<Here>);
+
+impl<B: Branches> Drop for Unwinding<'_, B> {
+    #[inline]
+    fn drop(&mut self) {
+        unwind_lone(self.0, self.1, self.2);
+    }
+}
+
+#[cold]
+fn unwind_lone<B: Branches>(branches: &B, cell: &Cell, here: Option<Here>) {
+    drop(Publication::new(branches, cell, here, true));
 }
 
 /// Any other number of branches: poll, publish one source after the other, wait, retract the losers.
@@ -140,34 +185,26 @@ impl<'a, B: Branches> Publication<'a, B> {
                 Attempt::Lost => break,
             }
         }
-        let decision = self.wait(me.timeout);
+        self.wait(me.timeout)
+    }
+
+    /// Waits until somebody else has decided, and consumes the wake that belongs to it.
+    #[inline]
+    fn wait(&mut self, timeout: Option<(u64, Decision)>) -> Decision {
+        let decision = match self.here {
+            Some(here) => self.wait_on_fiber(here),
+            None => self.wait_on_thread(timeout),
+        };
         self.settled = true;
         decision
     }
 
-    /// Waits until somebody else has decided, and consumes the wake that belongs to it.
-    fn wait(&mut self, timeout: Option<(u64, Decision)>) -> Decision {
-        match self.here {
-            Some(here) => self.wait_on_fiber(here),
-            None => self.wait_on_thread(timeout),
-        }
-    }
-
     fn wait_on_fiber(&mut self, here: Here) -> Decision {
-        match self.park(here) {
+        match park(self.branches, here) {
             Resumed::Ready => {}
             resumed => self.withdraw(resumed),
         }
-        let decision = self.cell.decision();
-        debug_assert_ne!(decision, Decision::Undecided, "woken without a decision");
-        decision
-    }
-
-    fn park(&self, here: Here) -> Resumed {
-        here.park(Wait {
-            kind: self.branches.kind(),
-            report: &Waiting(self.branches),
-        })
+        decided(self.cell)
     }
 
     /// Resumed without a wake, by a shutdown or a deadlock: unwinds, unless somebody has decided the perform meanwhile.
@@ -194,11 +231,12 @@ impl<'a, B: Branches> Publication<'a, B> {
         }
         self.settled = true;
         if let (true, Some(here)) = (self.cell.decision() != Decision::Undecided, self.here) {
-            let owed = self.park(here);
+            let owed = park(self.branches, here);
             debug_assert_eq!(owed, Resumed::Ready, "a decided perform is owed a wake");
         }
     }
 
+    #[inline(never)]
     fn wait_on_thread(&mut self, timeout: Option<(u64, Decision)>) -> Decision {
         loop {
             let decision = self.cell.decision();
@@ -229,6 +267,7 @@ impl<'a, B: Branches> Publication<'a, B> {
 }
 
 impl<B: Branches> Drop for Publication<'_, B> {
+    #[inline]
     fn drop(&mut self) {
         if !self.settled {
             // User code in a `base` operation panicked between two publications.
@@ -258,6 +297,22 @@ impl<B: Branches> Drop for Losers<'_, B> {
     fn drop(&mut self) {
         self.retract();
     }
+}
+
+#[inline]
+fn park<B: Branches>(branches: &B, here: Here) -> Resumed {
+    here.park(Wait {
+        kind: branches.kind(),
+        report: &Waiting(branches),
+    })
+}
+
+/// What a fiber finds that was woken.
+#[inline]
+fn decided(cell: &Cell) -> Decision {
+    let decision = cell.decision();
+    debug_assert_ne!(decision, Decision::Undecided, "woken without a decision");
+    decision
 }
 
 /// What the deadlock report prints for a perform.
