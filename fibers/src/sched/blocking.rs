@@ -95,10 +95,7 @@ impl Pool {
     /// # Safety
     /// The body is `Send`, and the job was made by [`Here::job`](super::Here::job) and not submitted with
     /// success before.
-    pub(crate) unsafe fn submit<B: Body>(
-        self: &Arc<Self>,
-        job: &FiberRef<B>,
-    ) -> Result<(), Refused> {
+    pub(crate) unsafe fn submit<B: Body>(self: &Arc<Self>, job: &FiberRef<B>) -> Result<(), Refused> {
         let mut state = self.lock();
         if state.closed {
             return Err(Refused::Closed);
@@ -128,11 +125,7 @@ impl Pool {
     /// Takes a job back that has not begun. If this returns true it never will; the caller may then run it as cancelled.
     pub(crate) fn try_cancel<B: Body>(&self, job: &FiberRef<B>) -> bool {
         let mut state = self.lock();
-        let Some(at) = state
-            .queue
-            .iter()
-            .position(|queued| queued.0 == job.task().0)
-        else {
+        let Some(at) = state.queue.iter().position(|queued| queued.0 == job.task().0) else {
             return false;
         };
         let taken = state.queue.remove(at);
@@ -190,10 +183,7 @@ impl Pool {
                 break;
             }
             state.idle += 1;
-            let (guard, waited) = self
-                .work
-                .wait_timeout(state, LINGER)
-                .unwrap_or_else(PoisonError::into_inner);
+            let (guard, waited) = self.work.wait_timeout(state, LINGER).unwrap_or_else(PoisonError::into_inner);
             state = guard;
             state.idle -= 1;
             if waited.timed_out() && state.queue.is_empty() {

@@ -131,10 +131,7 @@ impl Core {
         unsafe { (*header.stack.get()).write(stack) };
         let mut registry = self.registry.borrow_mut();
         header.key.set(registry.insert(NonNull::from(header)));
-        self.remote()
-            .counters
-            .live
-            .store(registry.len(), Ordering::Relaxed);
+        self.remote().counters.live.store(registry.len(), Ordering::Relaxed);
         header
     }
 
@@ -378,10 +375,7 @@ impl Core {
     pub(super) fn unregister(&self, place: &StackHeader) {
         let mut registry = self.registry.borrow_mut();
         registry.remove(place.key.get());
-        self.remote()
-            .counters
-            .live
-            .store(registry.len(), Ordering::Relaxed);
+        self.remote().counters.live.store(registry.len(), Ordering::Relaxed);
     }
 
     /// The fiber that runs, from its first instruction to its last.

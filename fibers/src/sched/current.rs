@@ -104,9 +104,7 @@ pub(crate) struct Wait<'a> {
 
 impl fmt::Debug for Wait<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Wait")
-            .field("kind", &self.kind)
-            .finish_non_exhaustive()
+        f.debug_struct("Wait").field("kind", &self.kind).finish_non_exhaustive()
     }
 }
 

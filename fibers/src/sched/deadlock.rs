@@ -122,21 +122,13 @@ impl Core {
     /// Asks everybody, and waits for the answers. All are idle, and answer as soon as they are awake.
     fn collect(&self) -> String {
         let board = &self.shared.board;
-        board
-            .answers
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .text
-            .clear();
-        self.answered
-            .set(board.question.fetch_add(1, Ordering::SeqCst) + 1);
+        board.answers.lock().unwrap_or_else(PoisonError::into_inner).text.clear();
+        self.answered.set(board.question.fetch_add(1, Ordering::SeqCst) + 1);
         board.put(self.index, self.describe_fibers());
         self.shared.workers.iter().for_each(Remote::wake);
         let guard = board.answers.lock().unwrap_or_else(PoisonError::into_inner);
         let missing = |answers: &mut Answers| answers.text.len() < self.shared.workers.len();
-        let waited = board
-            .answered
-            .wait_timeout_while(guard, Duration::from_secs(1), missing);
+        let waited = board.answered.wait_timeout_while(guard, Duration::from_secs(1), missing);
         let (mut answers, _) = waited.unwrap_or_else(PoisonError::into_inner);
         answers.text.sort();
         answers.text.iter().map(|(_, text)| text.as_str()).collect()

@@ -94,10 +94,7 @@ fn work_as_zero<B: Body>(shared: &Arc<Shared>, main: B) {
         }
     };
     fiber.header().set(flag::MAIN);
-    fiber
-        .header()
-        .link
-        .store(super::task::PARKED, Ordering::Relaxed);
+    fiber.header().link.store(super::task::PARKED, Ordering::Relaxed);
     core.main.set(Some(fiber.task()));
     core.held.set(Some(fiber.task().0));
     drop(fiber);
@@ -130,9 +127,7 @@ impl<'a> Entered<'a> {
         let running = std::mem::replace(&mut lifecycle.running, true);
         if running {
             drop(lifecycle);
-            panic!(
-                "this runtime runs in another thread: use a Handle to spawn into it, or build a second runtime"
-            );
+            panic!("this runtime runs in another thread: use a Handle to spawn into it, or build a second runtime");
         }
         lifecycle.run += 1;
         lifecycle.present = shared.workers.len() - 1;

@@ -120,10 +120,7 @@ impl Core {
 
     /// When the next alarm may be due.
     fn deadline_ns(&self) -> u64 {
-        self.wheel
-            .borrow()
-            .next()
-            .map_or(u64::MAX, crate::timer::ticks_to_ns)
+        self.wheel.borrow().next().map_or(u64::MAX, crate::timer::ticks_to_ns)
     }
 
     /// Does what is to be done between sleeps. True if that has found work.
@@ -195,9 +192,7 @@ impl Core {
         // It counts as in use, and others are about to count those.
         self.cool();
         let counters = &self.remote().counters;
-        counters
-            .timers
-            .store(self.wheel.borrow().len(), Ordering::Relaxed);
+        counters.timers.store(self.wheel.borrow().len(), Ordering::Relaxed);
         counters.owed.store(self.count_owed(), Ordering::Relaxed);
         // SeqCst: whoever sees the worker idle sees the numbers above, see `quiet`.
         counters.idle.fetch_add(1, Ordering::SeqCst);
@@ -206,10 +201,9 @@ impl Core {
     fn publish_busy(&self, idle_ns: u64) {
         self.placement.borrow_mut().set_deep(false);
         let counters = &self.remote().counters;
-        counters.idle_ns.store(
-            counters.idle_ns.load(Ordering::Relaxed) + idle_ns,
-            Ordering::Relaxed,
-        );
+        counters
+            .idle_ns
+            .store(counters.idle_ns.load(Ordering::Relaxed) + idle_ns, Ordering::Relaxed);
         counters.idle.fetch_add(1, Ordering::SeqCst);
     }
 }

@@ -111,8 +111,7 @@ impl Placement {
         );
         let busy = elapsed.saturating_sub(idle_ns.wrapping_sub(seen.idle_ns));
         // The counter is brought up to date once per turn, hence the turn that is added.
-        let slow = busy / (picks.wrapping_sub(seen.picks) + u64::from(super::worker::BUDGET))
-            >= LONG_SLICE_NS
+        let slow = busy / (picks.wrapping_sub(seen.picks) + u64::from(super::worker::BUDGET)) >= LONG_SLICE_NS
             || busy >= AGE_NS && picks == seen.picks;
         // One that is idle has been woken for its fibers, and is on its way.
         let awake = !victim.is_idle();
@@ -151,14 +150,7 @@ impl Core {
             }
             if placement.is_neglected(victim, now) {
                 let bold = placement.confidence >= PROBES;
-                let taken = self.take_from(
-                    victim,
-                    if bold {
-                        victim.unstarted.len().div_ceil(2)
-                    } else {
-                        1
-                    },
-                );
+                let taken = self.take_from(victim, if bold { victim.unstarted.len().div_ceil(2) } else { 1 });
                 if taken != 0 {
                     placement.taken = Some((now, taken as u32));
                     return true;
@@ -199,10 +191,7 @@ impl Core {
     /// The spawn site of the fiber that has just parked, if it did so in its first slice, to receive, having spawned
     /// nothing, with nothing else to go on.
     fn first_wait(&self, came_from: u64) -> Option<&'static Location<'static>> {
-        if self.fresh.get() != came_from
-            || self.spawned.get() == came_from
-            || !self.started.is_empty()
-        {
+        if self.fresh.get() != came_from || self.spawned.get() == came_from || !self.started.is_empty() {
             return None;
         }
         // SAFETY: a fiber that was fresh in the last slice has suspended and, with nothing started, has parked.

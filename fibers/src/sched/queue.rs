@@ -40,9 +40,7 @@ impl Started {
             if self.head.get().is_null() {
                 self.head.set(task.as_ptr());
             } else {
-                (*self.tail.get())
-                    .link
-                    .store(task.as_ptr(), Ordering::Relaxed);
+                (*self.tail.get()).link.store(task.as_ptr(), Ordering::Relaxed);
             }
         }
         self.tail.set(task.as_ptr());
@@ -111,12 +109,10 @@ impl Inbox {
             }
             // SAFETY: alive until the exchange succeeds.
             unsafe { task.as_ref() }.link.store(head, Ordering::Relaxed);
-            match self.head.compare_exchange_weak(
-                head,
-                task.as_ptr(),
-                Ordering::SeqCst,
-                Ordering::Relaxed,
-            ) {
+            match self
+                .head
+                .compare_exchange_weak(head, task.as_ptr(), Ordering::SeqCst, Ordering::Relaxed)
+            {
                 Ok(_) => return true,
                 Err(now) => head = now,
             }

@@ -18,11 +18,7 @@ const GRACE_NS: u64 = 100_000_000;
 impl Shared {
     /// Whether nothing goes on in this runtime. Asked by an idle worker.
     pub(super) fn is_quiet(&self) -> bool {
-        let read = || {
-            self.workers
-                .iter()
-                .map(|w| w.counters.idle.load(Ordering::SeqCst))
-        };
+        let read = || self.workers.iter().map(|w| w.counters.idle.load(Ordering::SeqCst));
         let before: Vec<u64> = read().collect();
         before.iter().all(|count| count % 2 == 1)
             && self
@@ -43,9 +39,7 @@ impl Shared {
 
     /// Whether something of the runtime itself may still wake a fiber, although it is quiet.
     pub(super) fn expects(&self) -> bool {
-        self.sum(|w| {
-            w.counters.timers.load(Ordering::Relaxed) + w.counters.owed.load(Ordering::Relaxed)
-        }) != 0
+        self.sum(|w| w.counters.timers.load(Ordering::Relaxed) + w.counters.owed.load(Ordering::Relaxed)) != 0
             || !self.blocking.is_idle()
     }
 
@@ -75,9 +69,7 @@ impl Core {
         let over = match self.shared.live() {
             0 => true,
             _ if self.shared.expects() => false,
-            _ if self.phase.get() == phase::UNWIND => {
-                now - since >= GRACE_NS || !self.shared.has_foreign_threads()
-            }
+            _ if self.phase.get() == phase::UNWIND => now - since >= GRACE_NS || !self.shared.has_foreign_threads(),
             _ => return self.detect_deadlock(),
         };
         if over {

@@ -125,14 +125,8 @@ impl RuntimeBuilder {
         let config = self.config()?;
         panics::install_hook();
         install_fault_handler(overflow::describe)?;
-        let cpus = if config.pin {
-            sys::affinity().ok()
-        } else {
-            None
-        };
-        let claim = cpus
-            .as_ref()
-            .and_then(|cpus| Claim::new(config.workers, cpus));
+        let cpus = if config.pin { sys::affinity().ok() } else { None };
+        let claim = cpus.as_ref().and_then(|cpus| Claim::new(config.workers, cpus));
         let shared = Shared::new(config, cpus.filter(|_| claim.is_some()))?;
         let mut runtime = Runtime {
             threads: Vec::new(),
@@ -189,9 +183,7 @@ fn variable(name: &str) -> io::Result<Option<usize>> {
     };
     match value.to_str().and_then(|text| text.trim().parse().ok()) {
         Some(number) => Ok(Some(number)),
-        None => invalid(format!(
-            "the variable {name} must be a whole number, but is {value:?}"
-        )),
+        None => invalid(format!("the variable {name} must be a whole number, but is {value:?}")),
     }
 }
 
@@ -319,11 +311,7 @@ impl Handle {
     ///
     /// # Safety
     /// The body may be sent to another thread. `spec.place` is not `Local`.
-    pub(crate) unsafe fn spawn_raw<B: Body + 'static>(
-        &self,
-        spec: Spec,
-        body: B,
-    ) -> io::Result<FiberRef<B>> {
+    pub(crate) unsafe fn spawn_raw<B: Body + 'static>(&self, spec: Spec, body: B) -> io::Result<FiberRef<B>> {
         match current::worker_of(&self.shared) {
             Some(core) => core.spawn(spec, body),
             None => spawn_from_outside(&self.shared, spec, body),

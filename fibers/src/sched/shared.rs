@@ -1,8 +1,5 @@
 //! What the threads of one runtime share, and what of each worker others may touch.
-#![expect(
-    unsafe_code,
-    reason = "wakes go through pointers to parts of the runtime"
-)]
+#![expect(unsafe_code, reason = "wakes go through pointers to parts of the runtime")]
 
 use std::fmt;
 use std::io;
@@ -182,9 +179,7 @@ impl Shared {
             config,
         });
         for worker in &shared.workers {
-            worker
-                .shared
-                .store(Arc::as_ptr(&shared).cast_mut(), Ordering::Relaxed);
+            worker.shared.store(Arc::as_ptr(&shared).cast_mut(), Ordering::Relaxed);
         }
         Ok(shared)
     }
@@ -201,9 +196,7 @@ impl Shared {
     }
 
     pub(super) fn lifecycle(&self) -> MutexGuard<'_, Lifecycle> {
-        self.lifecycle
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.lifecycle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Says that the life cycle has changed.
@@ -231,11 +224,7 @@ impl Shared {
 
     #[cold]
     fn wake_a_sleeper(&self) {
-        if let Some(worker) = self
-            .workers
-            .iter()
-            .find(|worker| worker.sleep.end_deep(&self.deep))
-        {
+        if let Some(worker) = self.workers.iter().find(|worker| worker.sleep.end_deep(&self.deep)) {
             let _ = worker.poller.notify();
         }
     }

@@ -88,14 +88,8 @@ impl Core {
             return false;
         };
         // While the thread does not panic at all, nobody on it does, whatever it looked like when it suspended.
-        let spared = if std::thread::panicking() {
-            flag::PANIC_COUNTED
-        } else {
-            0
-        };
-        if task.link.load(Ordering::Relaxed) != PARKED
-            || task.has(flag::MAIN | flag::OFFERED | spared)
-        {
+        let spared = if std::thread::panicking() { flag::PANIC_COUNTED } else { 0 };
+        if task.link.load(Ordering::Relaxed) != PARKED || task.has(flag::MAIN | flag::OFFERED | spared) {
             return false;
         }
         if place.raises.get() >= MAX_RAISES {
@@ -132,26 +126,16 @@ impl Core {
 
     /// How many fibers here look forgotten but are certain to be woken, or wait for a stack.
     pub(super) fn count_owed(&self) -> usize {
-        let offered = if self.unusual.get() == 0 {
-            0
-        } else {
-            self.count_offered()
-        };
+        let offered = if self.unusual.get() == 0 { 0 } else { self.count_offered() };
         offered + usize::from(self.held.get().is_some())
     }
 
     fn count_offered(&self) -> usize {
         let is_offered = |place: NonNull<StackHeader>| {
             // SAFETY: what is registered is in use.
-            unsafe { place.as_ref() }
-                .task()
-                .is_some_and(|task| task.has(flag::OFFERED))
+            unsafe { place.as_ref() }.task().is_some_and(|task| task.has(flag::OFFERED))
         };
-        self.registry
-            .borrow()
-            .iter()
-            .filter(|(_, place)| is_offered(**place))
-            .count()
+        self.registry.borrow().iter().filter(|(_, place)| is_offered(**place)).count()
     }
 
     /// Gives up all that is left here, at the end of the run.
@@ -169,12 +153,7 @@ impl Core {
             }
         }
         self.cool();
-        let left: Vec<_> = self
-            .registry
-            .borrow()
-            .iter()
-            .map(|(_, place)| *place)
-            .collect();
+        let left: Vec<_> = self.registry.borrow().iter().map(|(_, place)| *place).collect();
         for place in left {
             // SAFETY: what is registered is in use.
             self.bury(unsafe { place.as_ref() });

@@ -71,11 +71,7 @@ pub(super) fn ready_from_outside(task: TaskRef) {
 }
 
 /// Spawns into a runtime that is not the caller's.
-pub(super) fn spawn_from_outside<B: Body>(
-    shared: &Arc<Shared>,
-    spec: Spec,
-    body: B,
-) -> io::Result<FiberRef<B>> {
+pub(super) fn spawn_from_outside<B: Body>(shared: &Arc<Shared>, spec: Spec, body: B) -> io::Result<FiberRef<B>> {
     if let Some(error) = shared.stacks.exhausted() {
         return Err(error);
     }
@@ -100,8 +96,5 @@ pub(super) fn spawn_from_outside<B: Body>(
     debug_assert!(!fiber.header().has(flag::STARTED));
     // SAFETY: the reference of the run, which will not be.
     unsafe { super::task::Task::release(task) };
-    Err(io::Error::new(
-        io::ErrorKind::NotConnected,
-        "the runtime has ended",
-    ))
+    Err(io::Error::new(io::ErrorKind::NotConnected, "the runtime has ended"))
 }

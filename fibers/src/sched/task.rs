@@ -14,10 +14,7 @@
 //! - `link` belongs to the queue the fiber is in. In no queue it is [`PARKED`]; whoever takes a fiber out of a queue says
 //!   so. Only the pusher writes it while the fiber is in no queue, and a fiber is pushed once for each time it parks.
 //! - `sp`, `stack`, `owner` and the flags of a started fiber are written by its owner only.
-#![expect(
-    unsafe_code,
-    reason = "the block is allocated, counted and freed by hand"
-)]
+#![expect(unsafe_code, reason = "the block is allocated, counted and freed by hand")]
 
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::cell::Cell;
@@ -150,15 +147,12 @@ impl Task {
     }
 
     pub(super) fn set(&self, bits: u32) {
-        self.flags
-            .store(self.flags.load(Ordering::Relaxed) | bits, Ordering::Relaxed);
+        self.flags.store(self.flags.load(Ordering::Relaxed) | bits, Ordering::Relaxed);
     }
 
     pub(super) fn clear(&self, bits: u32) {
-        self.flags.store(
-            self.flags.load(Ordering::Relaxed) & !bits,
-            Ordering::Relaxed,
-        );
+        self.flags
+            .store(self.flags.load(Ordering::Relaxed) & !bits, Ordering::Relaxed);
     }
 
     pub(super) fn extras(&self) -> Option<&Extras> {
@@ -242,11 +236,7 @@ impl<B: Body> Tables<B> {
 /// `task` is the header of a `Block<B>`.
 unsafe fn run<B: Body>(task: &Task, cancelled: bool) {
     // SAFETY: the body stands behind the header, in the same allocation, and is only ever borrowed shared.
-    unsafe {
-        (*std::ptr::from_ref(task).cast::<Block<B>>())
-            .body
-            .run(cancelled)
-    }
+    unsafe { (*std::ptr::from_ref(task).cast::<Block<B>>()).body.run(cancelled) }
 }
 
 /// # Safety
@@ -264,9 +254,7 @@ unsafe fn free<B>(task: NonNull<Task>) {
 unsafe fn free_extended<B>(task: NonNull<Task>) {
     // SAFETY: as above.
     unsafe {
-        let whole = task
-            .byte_sub(std::mem::offset_of!(Extended<B>, block))
-            .cast::<Extended<B>>();
+        let whole = task.byte_sub(std::mem::offset_of!(Extended<B>, block)).cast::<Extended<B>>();
         whole.drop_in_place();
         dealloc(whole.as_ptr().cast(), Layout::new::<Extended<B>>());
     }
@@ -277,12 +265,7 @@ unsafe fn free_extended<B>(task: NonNull<Task>) {
 /// # Errors
 /// If there is no stack of the size that is asked for.
 #[inline]
-pub(super) fn allocate<B: Body>(
-    spec: Spec,
-    id: u64,
-    body: B,
-    stacks: &Arc<StackPool>,
-) -> io::Result<FiberRef<B>> {
+pub(super) fn allocate<B: Body>(spec: Spec, id: u64, body: B, stacks: &Arc<StackPool>) -> io::Result<FiberRef<B>> {
     if spec.name.is_some() || spec.stack_size.is_some() {
         return allocate_extended(spec, id, body, stacks);
     }
@@ -294,17 +277,9 @@ pub(super) fn allocate<B: Body>(
 }
 
 #[cold]
-fn allocate_extended<B: Body>(
-    spec: Spec,
-    id: u64,
-    body: B,
-    stacks: &Arc<StackPool>,
-) -> io::Result<FiberRef<B>> {
+fn allocate_extended<B: Body>(spec: Spec, id: u64, body: B, stacks: &Arc<StackPool>) -> io::Result<FiberRef<B>> {
     let task = header(Tables::<B>::EXTENDED, &spec, id);
-    let stack = spec
-        .stack_size
-        .map(|bytes| stacks.alloc_sized(bytes))
-        .transpose()?;
+    let stack = spec.stack_size.map(|bytes| stacks.alloc_sized(bytes)).transpose()?;
     let extras = Extras {
         name: spec.name,
         stack: Cell::new(stack),
@@ -314,11 +289,7 @@ fn allocate_extended<B: Body>(
         block: Block { task, body },
     });
     // SAFETY: the block lies inside the allocation.
-    let block = unsafe {
-        whole
-            .byte_add(std::mem::offset_of!(Extended<B>, block))
-            .cast()
-    };
+    let block = unsafe { whole.byte_add(std::mem::offset_of!(Extended<B>, block)).cast() };
     Ok(FiberRef { block })
 }
 

@@ -8,10 +8,7 @@
 //! other threads spawn comes through the inbox). The length and two sequence numbers can be read from outside without the
 //! lock: each push has a number, and an oldest one that carries a smaller number than the next push had a while ago has
 //! been waiting for that while.
-#![expect(
-    unsafe_code,
-    reason = "a lock that a runtime of one worker does not take"
-)]
+#![expect(unsafe_code, reason = "a lock that a runtime of one worker does not take")]
 
 use std::cell::UnsafeCell;
 use std::collections::VecDeque;
@@ -154,10 +151,7 @@ impl Unstarted {
     }
 
     /// The first one of the newest batch that `wanted` accepts, among the few at its two ends.
-    pub(super) fn pop_where(
-        &self,
-        wanted: impl Fn(NonNull<Task>) -> bool,
-    ) -> Option<NonNull<Task>> {
+    pub(super) fn pop_where(&self, wanted: impl Fn(NonNull<Task>) -> bool) -> Option<NonNull<Task>> {
         if self.is_empty() {
             None
         } else {
@@ -167,11 +161,7 @@ impl Unstarted {
 
     /// Takes all but the first `keep(len)` of the newest batch, in order, unless that batch was handed over by another
     /// worker.
-    pub(super) fn split_newest(
-        &self,
-        keep: impl FnOnce(usize) -> usize,
-        out: &mut Vec<NonNull<Task>>,
-    ) {
+    pub(super) fn split_newest(&self, keep: impl FnOnce(usize) -> usize, out: &mut Vec<NonNull<Task>>) {
         self.with(|b| b.split_newest(keep, out));
     }
 
@@ -213,10 +203,7 @@ impl Unstarted {
         let result = f(batches);
         self.len.store(batches.len, Ordering::Relaxed);
         self.next.store(batches.next_sequence, Ordering::Relaxed);
-        let oldest = batches
-            .order
-            .front()
-            .map_or(batches.next_sequence, |batch| batch.first);
+        let oldest = batches.order.front().map_or(batches.next_sequence, |batch| batch.first);
         self.oldest.store(oldest, Ordering::Relaxed);
         if self.shared {
             self.locked.store(false, Ordering::Release);
@@ -287,8 +274,7 @@ impl Batches {
         const ENDS: usize = 4;
         let batch = self.order.back_mut()?;
         let len = batch.tasks.len();
-        let mut ends =
-            (0..len.min(ENDS)).chain((len.min(ENDS).max(len.saturating_sub(ENDS))..len).rev());
+        let mut ends = (0..len.min(ENDS)).chain((len.min(ENDS).max(len.saturating_sub(ENDS))..len).rev());
         let at = ends.find(|&i| wanted(batch.tasks[i]))?;
         let task = batch.tasks.remove(at)?;
         self.len -= 1;
@@ -300,11 +286,7 @@ impl Batches {
     }
 
     fn split_newest(&mut self, keep: impl FnOnce(usize) -> usize, out: &mut Vec<NonNull<Task>>) {
-        let Some(batch) = self
-            .order
-            .back_mut()
-            .filter(|batch| batch.slice != HANDED_OVER)
-        else {
+        let Some(batch) = self.order.back_mut().filter(|batch| batch.slice != HANDED_OVER) else {
             return;
         };
         let keep = keep(batch.tasks.len()).min(batch.tasks.len());

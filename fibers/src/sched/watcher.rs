@@ -47,9 +47,7 @@ impl Watcher {
     /// # Errors
     /// As [`Poller::add`](crate::epoll::Poller::add).
     pub(crate) fn add(&self, fd: BorrowedFd<'_>, token: u64, interest: Interest) -> io::Result<()> {
-        self.shared.workers[self.index]
-            .poller
-            .add(fd, token, interest)?;
+        self.shared.workers[self.index].poller.add(fd, token, interest)?;
         self.shared.descriptors.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
@@ -58,15 +56,8 @@ impl Watcher {
     ///
     /// # Errors
     /// As [`Poller::modify`](crate::epoll::Poller::modify).
-    pub(crate) fn modify(
-        &self,
-        fd: BorrowedFd<'_>,
-        token: u64,
-        interest: Interest,
-    ) -> io::Result<()> {
-        self.shared.workers[self.index]
-            .poller
-            .modify(fd, token, interest)
+    pub(crate) fn modify(&self, fd: BorrowedFd<'_>, token: u64, interest: Interest) -> io::Result<()> {
+        self.shared.workers[self.index].poller.modify(fd, token, interest)
     }
 
     /// Stops watching what `add` has begun to. To be called before the descriptor is closed.
@@ -81,8 +72,6 @@ impl Watcher {
 
 impl fmt::Debug for Watcher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Watcher")
-            .field("worker", &self.index)
-            .finish_non_exhaustive()
+        f.debug_struct("Watcher").field("worker", &self.index).finish_non_exhaustive()
     }
 }

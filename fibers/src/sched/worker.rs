@@ -268,10 +268,7 @@ impl Core {
         self.turns.set(self.turns.get() + 1);
         self.overtaken.set(self.overtaken.get() + picks);
         let counter = &self.remote().counters.picks;
-        counter.store(
-            counter.load(Ordering::Relaxed) + u64::from(picks),
-            Ordering::Relaxed,
-        );
+        counter.store(counter.load(Ordering::Relaxed) + u64::from(picks), Ordering::Relaxed);
     }
 
     /// Runs fibers, until they come back here. False if there is none.
@@ -404,9 +401,7 @@ impl Core {
 
     #[inline]
     pub(super) fn arm(&self, deadline_ns: u64, alarm: Alarm) -> Key {
-        self.wheel
-            .borrow_mut()
-            .insert(ticks_ceil(deadline_ns), alarm)
+        self.wheel.borrow_mut().insert(ticks_ceil(deadline_ns), alarm)
     }
 
     #[inline]
@@ -417,10 +412,7 @@ impl Core {
     /// A glance at the own poller, without waiting.
     pub(super) fn poll(&self, now: u64) {
         self.polled.set(now);
-        self.remote()
-            .counters
-            .polled_ns
-            .store(now, Ordering::Relaxed);
+        self.remote().counters.polled_ns.store(now, Ordering::Relaxed);
         self.glance(self.remote());
     }
 
@@ -436,11 +428,7 @@ impl Core {
     /// True if there was a notification.
     fn glance(&self, of: &Remote) -> bool {
         let events = &mut *self.events.borrow_mut();
-        if of
-            .poller
-            .wait(Some(std::time::Duration::ZERO), events)
-            .is_err()
-        {
+        if of.poller.wait(Some(std::time::Duration::ZERO), events).is_err() {
             return false;
         }
         self.dispatch(events);
@@ -455,11 +443,7 @@ impl Core {
 
     /// Spawns a fiber from this worker.
     #[inline]
-    pub(super) fn spawn<B: super::task::Body>(
-        &self,
-        spec: Spec,
-        body: B,
-    ) -> std::io::Result<FiberRef<B>> {
+    pub(super) fn spawn<B: super::task::Body>(&self, spec: Spec, body: B) -> std::io::Result<FiberRef<B>> {
         if let Some(error) = self.shared.stacks.exhausted() {
             return Err(error);
         }

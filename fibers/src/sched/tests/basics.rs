@@ -15,10 +15,7 @@ fn run_returns_and_borrows() {
 fn panic_of_main_passes_through() {
     let rt = runtime(1);
     let result = catch_unwind(AssertUnwindSafe(|| rt.run(|| panic!("from main"))));
-    assert_eq!(
-        result.unwrap_err().downcast_ref::<&str>(),
-        Some(&"from main")
-    );
+    assert_eq!(result.unwrap_err().downcast_ref::<&str>(), Some(&"from main"));
     assert_eq!(rt.run(|| 3), 3);
 }
 

@@ -53,33 +53,22 @@ fn child(scenario: &str) -> (Output, String) {
 }
 
 fn deadlocked(workers: usize, policy: Deadlock) {
-    Runtime::builder()
-        .workers(workers)
-        .deadlock(policy)
-        .build()
-        .unwrap()
-        .run(|| {
-            let named = Spec {
-                name: Some("sleeper".into()),
-                ..spec(Place::Worker(1))
-            };
-            // SAFETY: the closure is `Send`.
-            drop(unsafe { spawn(named, job(|| Event::default().wait())) });
-            (0..100).for_each(|_| yield_now());
-            Event::default().wait();
-        });
+    Runtime::builder().workers(workers).deadlock(policy).build().unwrap().run(|| {
+        let named = Spec {
+            name: Some("sleeper".into()),
+            ..spec(Place::Worker(1))
+        };
+        // SAFETY: the closure is `Send`.
+        drop(unsafe { spawn(named, job(|| Event::default().wait())) });
+        (0..100).for_each(|_| yield_now());
+        Event::default().wait();
+    });
 }
 
 fn recovered() {
     runtime(2).run(|| {
         let caught = catch_unwind(|| Event::default().wait());
-        assert!(
-            caught
-                .unwrap_err()
-                .downcast_ref::<&str>()
-                .unwrap()
-                .contains("deadlock")
-        );
+        assert!(caught.unwrap_err().downcast_ref::<&str>().unwrap().contains("deadlock"));
         go(yield_now).event.wait();
     });
 }
@@ -111,10 +100,7 @@ fn thread_pending() {
 fn job_pending() {
     runtime(2).run(|| {
         let here = here().unwrap();
-        let job = here.job(
-            spec(Place::Auto),
-            job(|| std::thread::sleep(Duration::from_millis(200))),
-        );
+        let job = here.job(spec(Place::Auto), job(|| std::thread::sleep(Duration::from_millis(200))));
         // SAFETY: the closure is `Send`.
         unsafe { here.pool().submit(&job) }.unwrap();
         job.done.event.wait();
@@ -183,8 +169,7 @@ fn overflows_name_the_fiber() {
     let (output, text) = child("overflow");
     assert!(output.status.code().is_none(), "{text}");
     assert!(
-        text.contains("'deep', spawned at")
-            && text.contains("has overflowed its stack of 196608 bytes"),
+        text.contains("'deep', spawned at") && text.contains("has overflowed its stack of 196608 bytes"),
         "{text}"
     );
     if cfg!(fibers_asan) {

@@ -252,10 +252,7 @@ fn spawns_from_outside_race_with_the_end() {
         let rt = runtime(1 + round % 3);
         let handle = rt.handle();
         let drops = Arc::new(AtomicUsize::new(0));
-        let (stop, go_on) = (
-            Arc::new(AtomicBool::new(false)),
-            Arc::new(AtomicUsize::new(0)),
-        );
+        let (stop, go_on) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
         let thread = {
             let (drops, stop, go_on) = (drops.clone(), stop.clone(), go_on.clone());
             std::thread::spawn(move || {
@@ -297,15 +294,8 @@ fn entering_twice_panics() {
     let rt2 = rt.clone();
     rt.run(|| {
         let nested = catch_unwind(AssertUnwindSafe(|| runtime(1).run(|| ())));
-        assert!(
-            nested
-                .unwrap_err()
-                .downcast_ref::<&str>()
-                .unwrap()
-                .contains("inside a fiber")
-        );
-        let second =
-            std::thread::spawn(move || catch_unwind(AssertUnwindSafe(|| rt2.run(|| ()))).is_err());
+        assert!(nested.unwrap_err().downcast_ref::<&str>().unwrap().contains("inside a fiber"));
+        let second = std::thread::spawn(move || catch_unwind(AssertUnwindSafe(|| rt2.run(|| ()))).is_err());
         assert!(second.join().unwrap());
     });
 }
@@ -316,10 +306,7 @@ fn suspending_can_be_forbidden() {
         let here = here().unwrap();
         let guard = here.forbid_suspend("not now");
         let result = catch_unwind(AssertUnwindSafe(|| here.yield_now()));
-        assert_eq!(
-            result.unwrap_err().downcast_ref::<String>().unwrap(),
-            "not now"
-        );
+        assert_eq!(result.unwrap_err().downcast_ref::<String>().unwrap(), "not now");
         drop(guard);
         here.yield_now();
     });
@@ -347,9 +334,7 @@ fn locals_are_dropped_on_the_fiber() {
         });
         done.event.wait();
         yield_now();
-        go(|| assert!(here().unwrap().local(1).is_none()))
-            .event
-            .wait();
+        go(|| assert!(here().unwrap().local(1).is_none())).event.wait();
     });
     assert_eq!(drops.load(Ordering::SeqCst), 1);
 }

@@ -1,8 +1,5 @@
 //! Tests of the scheduler by itself: with bodies and events made by hand, since the floors above are not used here.
-#![expect(
-    unsafe_code,
-    reason = "the tests stand where the operations will stand"
-)]
+#![expect(unsafe_code, reason = "the tests stand where the operations will stand")]
 
 mod basics;
 mod children;
@@ -166,10 +163,7 @@ impl Event {
 }
 
 pub(super) fn runtime(workers: usize) -> Runtime {
-    Runtime::builder()
-        .workers(workers)
-        .build()
-        .expect("a runtime")
+    Runtime::builder().workers(workers).build().expect("a runtime")
 }
 
 /// Ends the process if the test has not ended by then.

@@ -16,11 +16,7 @@ fn spin(d: Duration) {
 }
 
 /// The threads on which the fibers ran, each of which has been looked at before and after suspensions.
-fn threads_of(
-    workers: usize,
-    fibers: usize,
-    work: impl Fn() + Send + Sync + 'static,
-) -> HashSet<ThreadId> {
+fn threads_of(workers: usize, fibers: usize, work: impl Fn() + Send + Sync + 'static) -> HashSet<ThreadId> {
     let (seen, work) = (Arc::new(Mutex::new(HashSet::new())), Arc::new(work));
     runtime(workers).run(|| {
         let all: Vec<_> = (0..fibers)
@@ -31,11 +27,7 @@ fn threads_of(
                     work();
                     yield_now();
                     nap(100_000 * (i as u64 % 3));
-                    assert_eq!(
-                        std::thread::current().id(),
-                        before,
-                        "a started fiber has moved"
-                    );
+                    assert_eq!(std::thread::current().id(), before, "a started fiber has moved");
                     seen.lock().unwrap().insert(before);
                 })
             })
@@ -50,10 +42,7 @@ fn threads_of(
 fn computing_fibers_spread_and_stay() {
     let _dog = watchdog(60);
     for workers in [2, 4] {
-        assert_eq!(
-            threads_of(workers, 64, || spin(Duration::from_millis(1))).len(),
-            workers
-        );
+        assert_eq!(threads_of(workers, 64, || spin(Duration::from_millis(1))).len(), workers);
     }
 }
 
@@ -87,10 +76,7 @@ fn replicas_here() -> usize {
                 let (jobs, here_count) = (jobs.clone(), here_count.clone());
                 go(move || {
                     jobs.wait_as(WaitKind::Receive);
-                    here_count.fetch_add(
-                        usize::from(here().unwrap().worker().0 == 0),
-                        Ordering::SeqCst,
-                    );
+                    here_count.fetch_add(usize::from(here().unwrap().worker().0 == 0), Ordering::SeqCst);
                 })
             })
             .collect();
@@ -137,11 +123,7 @@ fn wakes_from_threads_are_never_lost() {
         let events: Vec<_> = (0..4)
             .map(|_| (Arc::new(Event::default()), Arc::new(Event::default())))
             .collect();
-        let rounds = if cfg!(debug_assertions) {
-            5_000
-        } else {
-            20_000
-        };
+        let rounds = if cfg!(debug_assertions) { 5_000 } else { 20_000 };
         let threads: Vec<_> = events
             .iter()
             .map(|(ping, pong)| {
@@ -169,20 +151,14 @@ fn wakes_from_threads_are_never_lost() {
                 .collect();
             all.iter().for_each(|done| done.event.wait());
         });
-        threads
-            .into_iter()
-            .for_each(|thread| thread.join().unwrap());
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
     }
 }
 
 #[test]
 fn storms_of_wakes_between_workers_and_threads() {
     let _dog = watchdog(120);
-    let rounds: u64 = if cfg!(debug_assertions) {
-        100_000
-    } else {
-        1_000_000
-    };
+    let rounds: u64 = if cfg!(debug_assertions) { 100_000 } else { 1_000_000 };
     let event = Arc::new(Event::default());
     let thread = {
         let event = event.clone();
@@ -273,9 +249,7 @@ fn runtimes_side_by_side_talk_to_each_other() {
             })
         })
         .collect();
-    threads
-        .into_iter()
-        .for_each(|thread| thread.join().unwrap());
+    threads.into_iter().for_each(|thread| thread.join().unwrap());
 }
 
 #[test]
@@ -312,10 +286,7 @@ fn spawned_between_runs_starts_with_the_next() {
 #[test]
 fn building_can_fail() {
     let error = |builder: RuntimeBuilder| builder.build().unwrap_err().to_string();
-    assert_eq!(
-        error(Runtime::builder().workers(0)),
-        "a runtime needs at least one worker"
-    );
+    assert_eq!(error(Runtime::builder().workers(0)), "a runtime needs at least one worker");
     assert!(error(Runtime::builder().stack_size(10)).contains("too small"));
     let _fault = scoped(Call::Thread, Fault::always(libc::EAGAIN));
     let failed = Runtime::builder().workers(3).build().unwrap_err();
