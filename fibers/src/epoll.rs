@@ -22,8 +22,7 @@ const NOTIFICATION: u64 = u64::MAX;
 pub(crate) struct Interest(u32);
 
 impl Interest {
-    pub(crate) const READ: Interest =
-        Interest((libc::EPOLLIN | libc::EPOLLRDHUP | libc::EPOLLPRI) as u32);
+    pub(crate) const READ: Interest = Interest((libc::EPOLLIN | libc::EPOLLRDHUP | libc::EPOLLPRI) as u32);
     pub(crate) const WRITE: Interest = Interest(libc::EPOLLOUT as u32);
     pub(crate) const BOTH: Interest = Interest(Interest::READ.0 | Interest::WRITE.0);
 
@@ -42,9 +41,7 @@ pub(crate) struct Event {
 impl Event {
     /// A read would not block: data, the end, or an error to be fetched.
     pub(crate) fn is_readable(self) -> bool {
-        self.has(
-            libc::EPOLLIN | libc::EPOLLRDHUP | libc::EPOLLPRI | libc::EPOLLHUP | libc::EPOLLERR,
-        )
+        self.has(libc::EPOLLIN | libc::EPOLLRDHUP | libc::EPOLLPRI | libc::EPOLLHUP | libc::EPOLLERR)
     }
 
     /// A write would not block: room, or an error to be fetched.
@@ -106,11 +103,7 @@ impl Poller {
             notification: sys::eventfd()?,
             fine: AtomicBool::new(true),
         };
-        poller.add(
-            poller.notification.as_fd(),
-            NOTIFICATION,
-            Interest(libc::EPOLLIN as u32),
-        )?;
+        poller.add(poller.notification.as_fd(), NOTIFICATION, Interest(libc::EPOLLIN as u32))?;
         Ok(poller)
     }
 
@@ -162,12 +155,7 @@ impl Poller {
     }
 
     /// Changes what is watched for, and reports the present state once more.
-    pub(crate) fn modify(
-        &self,
-        fd: BorrowedFd<'_>,
-        token: u64,
-        interest: Interest,
-    ) -> io::Result<()> {
+    pub(crate) fn modify(&self, fd: BorrowedFd<'_>, token: u64, interest: Interest) -> io::Result<()> {
         sys::epoll_modify(self.epoll.as_fd(), fd, interest.bits(), token)
     }
 
@@ -261,7 +249,8 @@ mod tests {
             assert!(took >= Duration::from_micros(200), "{took:?}");
             best = best.min(took);
         }
-        assert!(best < Duration::from_millis(1), "{best:?}");
+        let coarse = !poller.fine.load(Ordering::Relaxed);
+        assert!(coarse || best < Duration::from_millis(1), "{best:?}");
         assert!(wait(&poller, NOW).2 < Duration::from_millis(100));
     }
 
@@ -313,10 +302,7 @@ mod tests {
         sys::write(writer.as_fd(), b"x").unwrap();
         let (events, notified, _) = wait(&poller, NOW);
         assert!(!notified && events.iter().any(|e| e.token == 7 && e.is_readable()));
-        assert!(
-            !wait(&poller, NOW).0.iter().any(|e| e.token == 7),
-            "no change since"
-        );
+        assert!(!wait(&poller, NOW).0.iter().any(|e| e.token == 7), "no change since");
         poller.modify(reader.as_fd(), 9, Interest::READ).unwrap();
         assert!(
             wait(&poller, NOW).0.iter().any(|e| e.token == 9),
@@ -324,10 +310,7 @@ mod tests {
         );
         drop(writer);
         assert!(
-            wait(&poller, NOW)
-                .0
-                .iter()
-                .any(|e| e.token == 9 && e.is_readable()),
+            wait(&poller, NOW).0.iter().any(|e| e.token == 9 && e.is_readable()),
             "the end is readable"
         );
         poller.delete(reader.as_fd()).unwrap();
@@ -342,10 +325,7 @@ mod tests {
         assert_eq!(error.raw_os_error(), Some(libc::EPERM));
         for call in [Call::EpollCreate, Call::Eventfd, Call::EpollCtl] {
             let _fault = scoped(call, Fault::always(libc::EMFILE));
-            assert_eq!(
-                Poller::new().unwrap_err().raw_os_error(),
-                Some(libc::EMFILE)
-            );
+            assert_eq!(Poller::new().unwrap_err().raw_os_error(), Some(libc::EMFILE));
         }
     }
 }

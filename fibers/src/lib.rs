@@ -1,27 +1,82 @@
-//! Go-style concurrency for Rust without async colouring.
+//! Go-style concurrency for Rust without async colouring: stackful fibers that meet through Concurrent ML operations.
+//!
+#![cfg_attr(feature = "macros", doc = "```")]
+#![cfg_attr(not(feature = "macros"), doc = "```ignore")]
+//! use fibers::{channel, go, select, time};
+//! use std::time::Duration;
+//!
+//! fibers::run(|| {
+//!     let (tx, rx) = channel::<String>(0);
+//!     go!(tx <- "hello".into());
+//!     select! {
+//!         v = <-rx => assert_eq!(v.unwrap(), "hello"),
+//!         _ = time::sleep_op(Duration::from_secs(5)) => panic!("nobody spoke"),
+//!     }
+//! });
+//! ```
+//!
+//! - [`run`] and [`Runtime`] run fibers on all cores; [`spawn`] starts one, [`JoinHandle`] waits for it. A fiber that waits
+//!   costs its worker nothing, and a blocking call looks like one.
+//! - [`channel`] hands values from fiber to fiber, and to and from plain threads.
+//! - [`Op`] is a communication as a value: operations are combined ([`op`]) and then performed. `select!` is made of them.
+//! - [`time`] sleeps and ticks, [`sync`] waits for groups, [`spawn_blocking`] keeps blocking calls off the workers.
+//!
+//! A fiber stays on one thread from its first instruction on, so nothing that runs in it needs to know that it is a fiber.
+//! Linux on x86-64 and aarch64.
+//!
+//! Feature `macros` (on by default): `select!`, `go!`, `defer!`, `#[fibers::main]`, `#[fibers::test]`. Without it the crate
+//! depends on `libc` and `slab` alone.
 #![deny(unsafe_code)]
 
-#[cfg(not(all(
-    target_os = "linux",
-    any(target_arch = "x86_64", target_arch = "aarch64")
-)))]
-compile_error!(
-    "fibers runs on Linux, on x86-64 and aarch64: the context switch and the poller know no other machine"
-);
+#[cfg(not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))))]
+compile_error!("fibers runs on Linux, on x86-64 and aarch64: the context switch and the poller know no other machine");
 
 mod arch;
+mod blocking;
+mod channel;
+mod cond;
+mod defer;
 mod epoll;
+pub mod fiber;
+mod local;
+#[cfg(feature = "macros")]
+mod macros;
+pub mod op;
 mod prim;
+mod queue;
 mod sched;
 mod stack;
+pub mod sync;
 mod sys;
+pub mod time;
 mod timer;
 
-pub use sched::{
-    Deadlock, Fiber, Handle, Runtime, RuntimeBuilder, Shutdown, current, run, yield_now,
+pub use blocking::spawn_blocking;
+pub use channel::{
+    IntoIter, IntoRecvOp, Iter, Receiver, RecvError, RecvOp, RecvTimeoutError, SendError, SendOp, SendSlotOp, SendTimeoutError,
+    Sender, TryIter, TryRecvError, TrySendError, channel, unbounded,
 };
+pub use cond::Cond;
+pub use defer::{Deferred, defer};
+pub use fiber::{JoinError, JoinHandle, current, spawn, spawn_local, yield_now};
+#[cfg(feature = "macros")]
+pub use macros::{main, test};
+pub use op::{Elapsed, Op};
+pub use queue::Queue;
+pub use sched::{Deadlock, Fiber, Handle, Runtime, RuntimeBuilder, Shutdown, run};
+pub use sync::WaitGroup;
+pub use time::sleep;
 
 /// Makes system calls fail, for tests. Not part of the API.
 #[cfg(any(test, feature = "fault-injection"))]
 #[doc(hidden)]
 pub use sys::fault;
+
+/// What the macros expand into; not for direct use.
+#[doc(hidden)]
+pub mod __private {
+    #[cfg(feature = "macros")]
+    pub use crate::macros::entries as macros;
+    pub use crate::op::private::*;
+    pub use crate::op::{Op, Receive, Transmit, biased, choice, never};
+}

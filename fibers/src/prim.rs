@@ -6,9 +6,7 @@
 
 /// Atomics that the model checker does not track: statistics, statics, and what only the scheduler touches.
 pub(crate) mod plain {
-    pub(crate) use std::sync::atomic::{
-        AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
-    };
+    pub(crate) use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 }
 
 #[cfg(not(loom))]

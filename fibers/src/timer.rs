@@ -308,10 +308,7 @@ impl<T> Wheel<T> {
     #[cold]
     fn grow(&mut self, at: u64, slot: usize, prev: u32, value: T) -> Key {
         let index = self.entries.len() as u32;
-        assert!(
-            self.entries.len() < NIL as usize,
-            "2^32 - 1 timers are pending in one wheel"
-        );
+        assert!(self.entries.len() < NIL as usize, "2^32 - 1 timers are pending in one wheel");
         let key = Key {
             index,
             generation: NonZeroU32::MIN,

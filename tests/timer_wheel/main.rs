@@ -34,12 +34,7 @@ enum Step {
 fn distance(bits: u32) -> impl Strategy<Value = u64> {
     let around = (0..bits).prop_flat_map(|k| {
         let power = 1u64 << k;
-        prop_oneof![
-            Just(power - 1),
-            Just(power),
-            Just(power + 1),
-            power..=power * 2 - 1
-        ]
+        prop_oneof![Just(power - 1), Just(power), Just(power + 1), power..=power * 2 - 1]
     });
     prop_oneof![1 => 0..200u64, 3 => around]
 }
@@ -58,8 +53,7 @@ fn step(bits: u32) -> impl Strategy<Value = Step> {
 
 /// A start, and steps whose distances stay below a power of two that differs from run to run.
 fn script() -> impl Strategy<Value = (u64, Vec<Step>)> {
-    (distance(60), 4..50u32)
-        .prop_flat_map(|(start, bits)| (Just(start), prop::collection::vec(step(bits), 0..200)))
+    (distance(60), 4..50u32).prop_flat_map(|(start, bits)| (Just(start), prop::collection::vec(step(bits), 0..200)))
 }
 
 /// The wheel, and beside it what it promises to be: entries sorted by deadline, then by insertion.
@@ -162,14 +156,8 @@ impl Pair {
 
 /// The seed of this run: `FIBERS_TEST_SEED`, or the time.
 fn seed() -> u64 {
-    let given = std::env::var("FIBERS_TEST_SEED")
-        .ok()
-        .and_then(|s| s.parse().ok());
-    let seed = given.unwrap_or_else(|| {
-        std::time::UNIX_EPOCH
-            .elapsed()
-            .map_or(0, |d| d.as_nanos() as u64)
-    });
+    let given = std::env::var("FIBERS_TEST_SEED").ok().and_then(|s| s.parse().ok());
+    let seed = given.unwrap_or_else(|| std::time::UNIX_EPOCH.elapsed().map_or(0, |d| d.as_nanos() as u64));
     println!("FIBERS_TEST_SEED={seed}");
     seed
 }
@@ -184,8 +172,7 @@ fn any_script_goes_as_in_a_sorted_map() {
         failure_persistence: None,
         ..Config::default()
     };
-    let mut runner =
-        TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &bytes));
+    let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &bytes));
     let result = runner.run(&script(), |(start, steps)| {
         let mut pair = Pair::new(start);
         steps.iter().try_for_each(|step| pair.take(step))?;

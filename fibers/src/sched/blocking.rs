@@ -123,9 +123,9 @@ impl Pool {
     }
 
     /// Takes a job back that has not begun. If this returns true it never will; the caller may then run it as cancelled.
-    pub(crate) fn try_cancel<B: Body>(&self, job: &FiberRef<B>) -> bool {
+    pub(crate) fn try_cancel(&self, job: NonNull<Task>) -> bool {
         let mut state = self.lock();
-        let Some(at) = state.queue.iter().position(|queued| queued.0 == job.task().0) else {
+        let Some(at) = state.queue.iter().position(|queued| queued.0 == job) else {
             return false;
         };
         let taken = state.queue.remove(at);

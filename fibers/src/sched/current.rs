@@ -82,7 +82,7 @@ pub(crate) enum Resumed {
 
 /// What kind of wait it is. The placement policy wants to know who waits for messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum WaitKind {
+pub enum WaitKind {
     Receive,
     Send,
     Time,

@@ -7,6 +7,7 @@ mod context;
 mod current;
 mod deadlock;
 mod enter;
+mod handle;
 mod idle;
 mod local;
 mod overflow;
@@ -15,7 +16,6 @@ mod placement;
 mod queue;
 mod quiet;
 mod random;
-
 mod runtime;
 mod shared;
 mod shutdown;
@@ -29,16 +29,24 @@ mod worker;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use blocking::{Pool, Refused};
-pub(crate) use current::{Here, Report, Resumed, Wait, WaitKind, here};
+pub use current::WaitKind;
+pub(crate) use current::{Here, Report, Resumed, Wait, here};
 pub use deadlock::Deadlock;
+pub(crate) use handle::{BlockingJob, TaskHandle};
 pub(crate) use panics::{deadlock, is_unwind, unwind};
 pub use runtime::{Handle, Runtime, RuntimeBuilder, run};
 pub use shutdown::Shutdown;
 pub(crate) use spawn::{ready, spawn};
-pub(crate) use task::{Body, FiberRef, Place, Spec, TaskRef};
+pub use task::TaskRef;
+pub(crate) use task::{Body, FiberRef, Place, Spec};
 pub(crate) use watcher::{Io, Watcher};
 pub(crate) use worker::Alarm;
+
+/// The time of the runtime's clock, in nanoseconds; of the system's, on a plain thread.
+#[inline]
+pub(crate) fn now_ns() -> u64 {
+    here().map_or_else(crate::sys::monotonic_ns, Here::now_ns)
+}
 
 /// The fiber that calls.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -72,8 +72,9 @@ impl Core {
     /// Resumes every fiber that is suspended, to be unwound. False if there was none.
     pub(super) fn sweep(&self) -> bool {
         let mut found = false;
-        let keys = self.registry.borrow().capacity();
-        for key in 0..keys {
+        // Borrowed for each step only: what is resumed takes itself out of the registry.
+        let places = self.registry.borrow().capacity();
+        for key in 0..places {
             let place = self.registry.borrow().get(key).copied();
             // SAFETY: what is registered is in use.
             if let Some(place) = place.map(|place| unsafe { place.as_ref() }) {

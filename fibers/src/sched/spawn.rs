@@ -94,7 +94,11 @@ pub(super) fn spawn_from_outside<B: Body>(shared: &Arc<Shared>, spec: Spec, body
         return Ok(fiber);
     }
     debug_assert!(!fiber.header().has(flag::STARTED));
-    // SAFETY: the reference of the run, which will not be.
-    unsafe { super::task::Task::release(task) };
-    Err(io::Error::new(io::ErrorKind::NotConnected, "the runtime has ended"))
+    // The runtime has ended: whoever joins the fiber hears that it was cancelled.
+    // SAFETY: no queue has it, so this is its only run; then the reference of the run is given back.
+    unsafe {
+        task.as_ref().run(true);
+        super::task::Task::release(task);
+    }
+    Ok(fiber)
 }

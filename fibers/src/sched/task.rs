@@ -63,9 +63,10 @@ pub(crate) trait Body {
 }
 
 /// Where a fiber may start.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Place {
     /// With its spawner, unless the placement policy moves it before it starts.
+    #[default]
     Auto,
     /// On the workers in turn.
     Spread,
@@ -325,7 +326,7 @@ fn new<T>(value: T) -> NonNull<T> {
 
 /// A fiber, uncounted: valid for as long as a wake for it is owed.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) struct TaskRef(pub(super) NonNull<Task>);
+pub struct TaskRef(pub(super) NonNull<Task>);
 
 // SAFETY: it is an address. What may be done with it from another thread is a push to its owner's inbox, which is atomic.
 unsafe impl Send for TaskRef {}

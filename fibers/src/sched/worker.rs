@@ -482,7 +482,7 @@ impl Core {
     }
 
     #[inline(always)]
-    fn next_id(&self) -> u64 {
+    pub(super) fn next_id(&self) -> u64 {
         let id = self.ids.get();
         if id == self.ids_end.get() {
             return self.next_ids();

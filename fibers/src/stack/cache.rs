@@ -3,7 +3,6 @@
 //! The cache may be told of a stack while the code that tells is still running on it. So pushing touches nothing but the
 //! cache itself, and trimming passes over the stack that it runs on.
 
-use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 
@@ -18,8 +17,8 @@ pub(crate) struct StackCache {
     pool: Arc<StackPool>,
     /// How many stacks survive trimming.
     keep: usize,
-    /// Last used at the back.
-    stacks: VecDeque<Stack>,
+    /// Last used at the end.
+    stacks: Vec<Stack>,
     /// Stacks with a mapping of their own, which are not used again.
     retired: Vec<Stack>,
 }
@@ -30,7 +29,7 @@ impl StackCache {
         StackCache {
             pool,
             keep: keep.max(1),
-            stacks: VecDeque::new(),
+            stacks: Vec::new(),
             retired: Vec::new(),
         }
     }
@@ -41,7 +40,7 @@ impl StackCache {
     /// As [`StackPool::alloc`].
     #[inline]
     pub(crate) fn pop(&mut self) -> io::Result<Stack> {
-        match self.stacks.pop_back() {
+        match self.stacks.pop() {
             Some(stack) => Ok(stack),
             None => self.pool.alloc(),
         }
@@ -53,7 +52,7 @@ impl StackCache {
         if stack.has_own_mapping() {
             return self.retire(stack);
         }
-        self.stacks.push_back(stack);
+        self.stacks.push(stack);
         self.pool.forget_failure();
     }
 
@@ -74,12 +73,15 @@ impl StackCache {
     pub(crate) fn trim_some(&mut self, count: usize) -> bool {
         self.free_retired();
         for _ in 0..count {
-            if self.stacks.len() <= self.keep {
+            let surplus = self.stacks.len().saturating_sub(self.keep);
+            if surplus == 0 {
+                self.stacks.shrink_to(2 * self.keep);
                 return false;
             }
-            match self.stacks.pop_front() {
-                Some(stack) if stack.is_under_our_feet() => self.stacks.push_back(stack),
-                stack => drop(stack),
+            // The hottest of the surplus: what moves down to fill its place are only those that are kept.
+            let stack = self.stacks.remove(surplus - 1);
+            if stack.is_under_our_feet() {
+                self.stacks.push(stack);
             }
         }
         self.stacks.len() > self.keep

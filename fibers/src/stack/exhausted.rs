@@ -32,9 +32,7 @@ impl Exhausted {
         let advice = match step {
             _ if !short_of_memory => String::new(),
             Step::Map(_) => mapping_advice(),
-            Step::Mark => {
-                ": the machine is out of memory for page tables; run fewer fibers at once".into()
-            }
+            Step::Mark => ": the machine is out of memory for page tables; run fewer fibers at once".into(),
             Step::Split => splitting_advice(),
         };
         let what = match step {
@@ -85,8 +83,7 @@ fn splitting_advice() -> String {
 }
 
 fn map_limit() -> String {
-    sys::read_setting("vm/max_map_count")
-        .map_or("65530 (by default)".into(), |limit| limit.to_string())
+    sys::read_setting("vm/max_map_count").map_or("65530 (by default)".into(), |limit| limit.to_string())
 }
 
 impl fmt::Display for Exhausted {

@@ -75,7 +75,7 @@ pub(super) struct Guards {
 impl Guards {
     pub(super) fn new() -> Guards {
         Guards {
-            split: AtomicBool::new(false),
+            split: AtomicBool::new(!sys::refuses_unknown_advice()),
         }
     }
 
@@ -93,9 +93,7 @@ impl Guards {
             // SAFETY: the caller owns the range.
             match unsafe { sys::advise(start, len, Advice::GuardInstall) } {
                 // The kernel does not know the advice (or not for locked memory).
-                Err(e) if e.raw_os_error() == Some(libc::EINVAL) => {
-                    self.split.store(true, Ordering::Relaxed)
-                }
+                Err(e) if e.raw_os_error() == Some(libc::EINVAL) => self.split.store(true, Ordering::Relaxed),
                 result => return result,
             }
         }

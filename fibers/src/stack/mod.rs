@@ -64,9 +64,7 @@ impl StackConfig {
             ));
         }
         if guard == 0 {
-            return invalid(format!(
-                "a stack needs a guard: give at least one page of {page} bytes"
-            ));
+            return invalid(format!("a stack needs a guard: give at least one page of {page} bytes"));
         }
         let rounded = StackConfig {
             size: size.next_multiple_of(page),
@@ -168,10 +166,7 @@ impl Stack {
 
 impl Drop for Stack {
     fn drop(&mut self) {
-        debug_assert!(
-            !self.is_under_our_feet(),
-            "a stack is freed by code that runs on it"
-        );
+        debug_assert!(!self.is_under_our_feet(), "a stack is freed by code that runs on it");
         let whole = self.usable + self.pool.config().guard;
         if self.has_own_mapping() {
             // SAFETY: the mapping was made for this stack and given to it whole.

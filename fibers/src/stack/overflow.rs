@@ -65,11 +65,7 @@ pub(crate) fn install_fault_handler(describe: Describe) -> io::Result<()> {
     Ok(())
 }
 
-unsafe extern "C" fn on_fault(
-    signal: libc::c_int,
-    info: *mut libc::siginfo_t,
-    context: *mut libc::c_void,
-) {
+unsafe extern "C" fn on_fault(signal: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
     sys::keep_errno(|| {
         let Some(installed) = INSTALLED.get() else {
             return;
@@ -110,9 +106,7 @@ impl AltStack {
     /// When the system refuses; then the thread has the alternate stack that it had.
     pub(crate) fn install() -> io::Result<AltStack> {
         let page = sys::page_size();
-        let len = (sys::min_signal_stack() + Self::ROOM)
-            .max(Self::LEAST)
-            .next_multiple_of(page);
+        let len = (sys::min_signal_stack() + Self::ROOM).max(Self::LEAST).next_multiple_of(page);
         let before = sys::alternate_stack()?;
         if before.len() >= len {
             return Ok(AltStack {

@@ -126,8 +126,7 @@ impl StackPool {
         let fail = |step, e| Exhausted::new(step, self.in_use(), &e).to_error();
         let mapping = Mapping::new(config.size).map_err(|e| fail(Step::Map(config.size), e))?;
         // SAFETY: the range lies at the low end of the new mapping.
-        unsafe { self.guards.install(mapping.start(), guard) }
-            .map_err(|e| fail(self.guard_step(), e))?;
+        unsafe { self.guards.install(mapping.start(), guard) }.map_err(|e| fail(self.guard_step(), e))?;
         // SAFETY: one past the end of the mapping.
         let top = unsafe { mapping.into_raw().add(config.size) };
         Ok(self.own(top, config.usable()))
@@ -212,13 +211,7 @@ impl StackPool {
     /// The slot came out of this pool, and nobody uses it any more.
     pub(super) unsafe fn give_back(&self, slot: Slot) {
         // SAFETY: limit and top lie within the slot, whose contents nobody needs.
-        let advised = unsafe {
-            sys::advise(
-                slot.add(self.config.guard),
-                self.config.usable(),
-                Advice::DontNeed,
-            )
-        };
+        let advised = unsafe { sys::advise(slot.add(self.config.guard), self.config.usable(), Advice::DontNeed) };
         // A stack that keeps its memory (it may be locked) is as good as any other.
         drop(advised);
         self.in_use.fetch_sub(1, Ordering::Relaxed);
@@ -238,11 +231,7 @@ impl StackPool {
     /// The slab of this slot is never to be unmapped.
     pub(super) fn keep_slab_of(&self, slot: Slot) {
         let mut state = self.lock();
-        if let Some(slab) = state
-            .slabs
-            .iter_mut()
-            .find(|slab| slab.memory.holds(slot.as_ptr()))
-        {
+        if let Some(slab) = state.slabs.iter_mut().find(|slab| slab.memory.holds(slot.as_ptr())) {
             slab.keep = true;
         }
     }
@@ -254,17 +243,10 @@ impl State {
         if let Some(slot) = self.bare.pop() {
             return Ok(slot);
         }
-        if self
-            .slabs
-            .last()
-            .is_none_or(|slab| self.carved + size > slab.memory.len())
-        {
+        if self.slabs.last().is_none_or(|slab| self.carved + size > slab.memory.len()) {
             self.grow(size)?;
         }
-        let slab = self
-            .slabs
-            .last()
-            .expect("a slab has just been added, or has room");
+        let slab = self.slabs.last().expect("a slab has just been added, or has room");
         // SAFETY: the slot lies within the slab, as was checked.
         let slot = unsafe { slab.memory.start().add(self.carved) };
         self.carved += size;
@@ -277,10 +259,7 @@ impl State {
             let slots = (self.next_slab / size).max(1);
             match Mapping::new(slots * size) {
                 Ok(memory) => {
-                    self.slabs.push(Slab {
-                        memory,
-                        keep: false,
-                    });
+                    self.slabs.push(Slab { memory, keep: false });
                     self.carved = 0;
                     self.next_slab = (self.next_slab * 2).min(LARGEST_SLAB.max(size));
                     return Ok(());

@@ -7,10 +7,10 @@
 //! With no fault injected a call pays for one relaxed load.
 
 use std::io;
+// Not by way of `prim`, which stands beside this module, not below it.
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::{self, ThreadId};
-
-use crate::prim::plain::{AtomicBool, Ordering};
 
 /// The kinds of system calls that can be made to fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -160,12 +160,7 @@ fn add(call: Call, fault: Fault, thread: Option<ThreadId>) -> u64 {
     update(|plans| {
         let id = plans.next_id;
         plans.next_id += 1;
-        plans.list.push(Plan {
-            call,
-            fault,
-            thread,
-            id,
-        });
+        plans.list.push(Plan { call, fault, thread, id });
         id
     })
 }
@@ -189,10 +184,7 @@ pub(super) fn limit(call: Call, len: usize) -> io::Result<usize> {
 #[cold]
 fn spoil(call: Call, len: usize) -> io::Result<usize> {
     let thread = thread::current().id();
-    let hit = plans()
-        .list
-        .iter_mut()
-        .find_map(|plan| plan.meets(call, thread));
+    let hit = plans().list.iter_mut().find_map(|plan| plan.meets(call, thread));
     match hit {
         None => Ok(len),
         Some(errno) if errno < 0 => Ok(len.min(errno.unsigned_abs() as usize)),
@@ -240,15 +232,8 @@ mod tests {
     #[test]
     fn a_scoped_fault_stays_on_its_thread_and_ends_with_its_scope() {
         let fault = scoped(Call::GetRandom, Fault::always(libc::EIO));
-        assert_eq!(
-            check(Call::GetRandom).unwrap_err().raw_os_error(),
-            Some(libc::EIO)
-        );
-        assert!(
-            thread::spawn(|| check(Call::GetRandom).is_ok())
-                .join()
-                .unwrap()
-        );
+        assert_eq!(check(Call::GetRandom).unwrap_err().raw_os_error(), Some(libc::EIO));
+        assert!(thread::spawn(|| check(Call::GetRandom).is_ok()).join().unwrap());
         drop(fault);
         assert!(check(Call::GetRandom).is_ok());
     }

@@ -1,8 +1,5 @@
 //! Descriptors: eventfd, epoll, reading, writing, closing.
-#![expect(
-    unsafe_code,
-    reason = "buffers and descriptors are handed to the kernel"
-)]
+#![expect(unsafe_code, reason = "buffers and descriptors are handed to the kernel")]
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
@@ -31,21 +28,11 @@ pub(crate) fn epoll_create() -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-pub(crate) fn epoll_add(
-    epoll: BorrowedFd<'_>,
-    fd: BorrowedFd<'_>,
-    events: u32,
-    token: u64,
-) -> io::Result<()> {
+pub(crate) fn epoll_add(epoll: BorrowedFd<'_>, fd: BorrowedFd<'_>, events: u32, token: u64) -> io::Result<()> {
     epoll_ctl(epoll, libc::EPOLL_CTL_ADD, fd, events, token)
 }
 
-pub(crate) fn epoll_modify(
-    epoll: BorrowedFd<'_>,
-    fd: BorrowedFd<'_>,
-    events: u32,
-    token: u64,
-) -> io::Result<()> {
+pub(crate) fn epoll_modify(epoll: BorrowedFd<'_>, fd: BorrowedFd<'_>, events: u32, token: u64) -> io::Result<()> {
     epoll_ctl(epoll, libc::EPOLL_CTL_MOD, fd, events, token)
 }
 
@@ -53,13 +40,7 @@ pub(crate) fn epoll_delete(epoll: BorrowedFd<'_>, fd: BorrowedFd<'_>) -> io::Res
     epoll_ctl(epoll, libc::EPOLL_CTL_DEL, fd, 0, 0)
 }
 
-fn epoll_ctl(
-    epoll: BorrowedFd<'_>,
-    call: i32,
-    fd: BorrowedFd<'_>,
-    events: u32,
-    token: u64,
-) -> io::Result<()> {
+fn epoll_ctl(epoll: BorrowedFd<'_>, call: i32, fd: BorrowedFd<'_>, events: u32, token: u64) -> io::Result<()> {
     seam!(EpollCtl);
     let mut event = EpollEvent { events, u64: token };
     // SAFETY: `event` lives across the call; the kernel keeps a copy.
@@ -83,11 +64,7 @@ pub(crate) fn epoll_wait(
 }
 
 /// Through `syscall`, since the C library has a function for it only since glibc 2.35.
-fn wait_fine(
-    epoll: BorrowedFd<'_>,
-    events: &mut [EpollEvent],
-    timeout: Option<Duration>,
-) -> io::Result<libc::c_long> {
+fn wait_fine(epoll: BorrowedFd<'_>, events: &mut [EpollEvent], timeout: Option<Duration>) -> io::Result<libc::c_long> {
     seam!(EpollPwait2);
     let limit = timeout.map(|t| libc::timespec {
         tv_sec: t.as_secs().min(libc::time_t::MAX as u64) as libc::time_t,
@@ -110,19 +87,12 @@ fn wait_fine(
     })
 }
 
-fn wait_coarse(
-    epoll: BorrowedFd<'_>,
-    events: &mut [EpollEvent],
-    timeout: Option<Duration>,
-) -> io::Result<libc::c_long> {
+fn wait_coarse(epoll: BorrowedFd<'_>, events: &mut [EpollEvent], timeout: Option<Duration>) -> io::Result<libc::c_long> {
     seam!(EpollWait);
-    let millis = timeout.map_or(-1, |t| {
-        i32::try_from(t.as_nanos().div_ceil(1_000_000)).unwrap_or(i32::MAX)
-    });
+    let millis = timeout.map_or(-1, |t| i32::try_from(t.as_nanos().div_ceil(1_000_000)).unwrap_or(i32::MAX));
     let room = i32::try_from(events.len()).unwrap_or(i32::MAX);
     // SAFETY: `events` has room for `room` events.
-    let count =
-        check(unsafe { libc::epoll_wait(epoll.as_raw_fd(), events.as_mut_ptr(), room, millis) })?;
+    let count = check(unsafe { libc::epoll_wait(epoll.as_raw_fd(), events.as_mut_ptr(), room, millis) })?;
     Ok(count.into())
 }
 
@@ -191,10 +161,6 @@ mod tests {
         let (reader, writer) = io::pipe().unwrap();
         let _fault = scoped(Call::Close, Fault::always(libc::EIO));
         assert!(close(writer.into()).is_err());
-        assert_eq!(
-            read(reader.as_fd(), &mut [0; 8]).unwrap(),
-            0,
-            "the writing end is closed"
-        );
+        assert_eq!(read(reader.as_fd(), &mut [0; 8]).unwrap(), 0, "the writing end is closed");
     }
 }

@@ -75,6 +75,16 @@ pub(crate) unsafe fn advise(start: NonNull<u8>, len: usize, advice: Advice) -> i
     check(unsafe { libc::madvise(start.as_ptr().cast(), len, advice) }).map(drop)
 }
 
+/// Whether the kernel says so when it does not know an advice. Emulators (qemu-user) agree to everything and do nothing,
+/// so their consent to [`Advice::GuardInstall`] is worth nothing.
+pub(crate) fn refuses_unknown_advice() -> bool {
+    let nonsense = libc::c_int::MAX;
+    let mut page = 0u8;
+    let start = ptr::from_mut(&mut page).map_addr(|address| address & !(page_size() - 1));
+    // SAFETY: no kernel knows this advice, which so does nothing to the page.
+    unsafe { libc::madvise(start.cast(), page_size(), nonsense) == -1 }
+}
+
 /// Makes every access to a range of whole pages fault, by splitting the mapping.
 ///
 /// # Safety
@@ -87,11 +97,7 @@ pub(crate) unsafe fn protect_none(start: NonNull<u8>, len: usize) -> io::Result<
 
 /// A number under `/proc/sys`, such as `vm/max_map_count`; None if it cannot be read.
 pub(crate) fn read_setting(name: &str) -> Option<u64> {
-    fs::read_to_string(format!("/proc/sys/{name}"))
-        .ok()?
-        .trim()
-        .parse()
-        .ok()
+    fs::read_to_string(format!("/proc/sys/{name}")).ok()?.trim().parse().ok()
 }
 
 /// The limit of the address space in bytes (`ulimit -v`), if there is one.
@@ -127,10 +133,7 @@ mod tests {
     #[test]
     fn failures_carry_the_error_number() {
         let _fault = scoped(Call::Mmap, Fault::always(libc::ENOMEM));
-        assert_eq!(
-            map(page_size()).unwrap_err().raw_os_error(),
-            Some(libc::ENOMEM)
-        );
+        assert_eq!(map(page_size()).unwrap_err().raw_os_error(), Some(libc::ENOMEM));
     }
 
     #[test]

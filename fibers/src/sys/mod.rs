@@ -1,7 +1,7 @@
 //! The one place that talks to the operating system.
 //!
 //! Every call of the crate into libc stands in this module, wrapped so that the rest of the crate sees `io::Result` and
-//! owned or borrowed descriptors, never `errno`. Each call passes the seam [`fault`], through which a test can make it fail.
+//! owned or borrowed descriptors, never `errno`. Each call passes the seam `fault`, through which a test can make it fail.
 //! Without the feature `fault-injection` the seam does not exist in the compiled code.
 //!
 //! Interrupted calls (`EINTR`) are repeated here where repeating is right: for reading and writing, not for closing (the
@@ -34,30 +34,21 @@ mod memory;
 mod signal;
 mod thread;
 
-pub(crate) use fd::{
-    EpollEvent, close, epoll_add, epoll_create, epoll_delete, epoll_modify, epoll_wait, eventfd,
-    read, write,
-};
+pub(crate) use fd::{EpollEvent, close, epoll_add, epoll_create, epoll_delete, epoll_modify, epoll_wait, eventfd, read, write};
 pub(crate) use memory::{
-    Advice, address_space_limit, advise, map, page_size, protect_none, read_setting, unmap,
+    Advice, address_space_limit, advise, map, page_size, protect_none, read_setting, refuses_unknown_advice, unmap,
 };
 pub(crate) use signal::{
-    AlternateStack, SignalAction, abort, alternate_stack, forward_signal, keep_errno,
-    min_signal_stack, set_action, signal_action, write_stderr,
+    AlternateStack, SignalAction, abort, alternate_stack, forward_signal, keep_errno, min_signal_stack, set_action,
+    signal_action, write_stderr,
 };
-pub(crate) use thread::{
-    CpuSet, affinity, current_cpu, entropy, set_affinity, set_timer_slack, spawn_thread,
-    thread_count,
-};
+pub(crate) use thread::{CpuSet, affinity, current_cpu, entropy, set_affinity, set_timer_slack, spawn_thread, thread_count};
 
 use std::io;
 
 /// Nanoseconds of the monotonic clock: the only place of the crate that reads a clock.
 pub(crate) fn monotonic_ns() -> u64 {
-    let mut now = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: `now` is a valid place for the result, and CLOCK_MONOTONIC exists on every Linux.
     unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut now) };
     now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64

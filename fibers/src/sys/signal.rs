@@ -1,10 +1,7 @@
 //! Signal handlers, alternate stacks, and the little that a handler may do.
 //!
 //! [`write_stderr`], [`forward_signal`] and [`abort`] are async-signal-safe and so do not pass the fault seam, which locks.
-#![expect(
-    unsafe_code,
-    reason = "signal handlers are installed and called through raw pointers"
-)]
+#![expect(unsafe_code, reason = "signal handlers are installed and called through raw pointers")]
 
 use std::io;
 use std::mem::{self, MaybeUninit};
@@ -17,8 +14,7 @@ use super::check;
 pub(crate) struct SignalAction(pub(crate) libc::sigaction);
 
 /// The type of a handler that is told where the fault happened.
-pub(crate) type Handler =
-    unsafe extern "C" fn(libc::c_int, *mut libc::siginfo_t, *mut libc::c_void);
+pub(crate) type Handler = unsafe extern "C" fn(libc::c_int, *mut libc::siginfo_t, *mut libc::c_void);
 
 impl SignalAction {
     /// Runs `handler` on the alternate stack, with the same signal blocked meanwhile.

@@ -1,8 +1,5 @@
 //! Threads and CPUs.
-#![expect(
-    unsafe_code,
-    reason = "sets of CPUs are handed to the kernel as raw words"
-)]
+#![expect(unsafe_code, reason = "sets of CPUs are handed to the kernel as raw words")]
 
 use std::fs;
 use std::io;
@@ -21,9 +18,7 @@ impl CpuSet {
     const MAX_WORDS: usize = (1 << 20) / 64;
 
     fn with_words(words: usize) -> CpuSet {
-        CpuSet {
-            words: vec![0; words],
-        }
+        CpuSet { words: vec![0; words] }
     }
 
     /// The set of one CPU.
@@ -34,9 +29,7 @@ impl CpuSet {
     }
 
     pub(crate) fn contains(&self, cpu: usize) -> bool {
-        self.words
-            .get(cpu / 64)
-            .is_some_and(|word| word >> (cpu % 64) & 1 == 1)
+        self.words.get(cpu / 64).is_some_and(|word| word >> (cpu % 64) & 1 == 1)
     }
 
     /// The CPUs, ascending.
@@ -45,10 +38,7 @@ impl CpuSet {
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.words
-            .iter()
-            .map(|word| word.count_ones() as usize)
-            .sum()
+        self.words.iter().map(|word| word.count_ones() as usize).sum()
     }
 
     fn bytes(&self) -> usize {
@@ -75,14 +65,9 @@ pub(crate) fn affinity() -> io::Result<CpuSet> {
     let mut set = CpuSet::with_words(16);
     loop {
         // SAFETY: the set has room for as many bytes as the call is told.
-        match check(unsafe {
-            libc::sched_getaffinity(0, set.bytes(), set.words.as_mut_ptr().cast())
-        }) {
+        match check(unsafe { libc::sched_getaffinity(0, set.bytes(), set.words.as_mut_ptr().cast()) }) {
             // The kernel knows of more CPUs than the set has room for.
-            Err(e)
-                if e.raw_os_error() == Some(libc::EINVAL)
-                    && set.words.len() < CpuSet::MAX_WORDS =>
-            {
+            Err(e) if e.raw_os_error() == Some(libc::EINVAL) && set.words.len() < CpuSet::MAX_WORDS => {
                 set = CpuSet::with_words(set.words.len() * 2);
             }
             result => return result.map(|_| set),
@@ -137,9 +122,7 @@ fn random() -> io::Result<u64> {
         seam!(GetRandom);
         let mut bytes = [0; 8];
         // SAFETY: `bytes` has room for as many bytes as are asked for.
-        let count = check(unsafe {
-            libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), libc::GRND_NONBLOCK)
-        })?;
+        let count = check(unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), libc::GRND_NONBLOCK) })?;
         if count == 8 {
             Ok(u64::from_ne_bytes(bytes))
         } else {

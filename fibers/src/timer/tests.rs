@@ -13,11 +13,7 @@ impl Random {
         let seed = std::env::var("FIBERS_TEST_SEED")
             .ok()
             .and_then(|s| s.parse().ok())
-            .unwrap_or_else(|| {
-                std::time::SystemTime::UNIX_EPOCH
-                    .elapsed()
-                    .map_or(0, |d| d.as_nanos() as u64)
-            });
+            .unwrap_or_else(|| std::time::SystemTime::UNIX_EPOCH.elapsed().map_or(0, |d| d.as_nanos() as u64));
         println!("FIBERS_TEST_SEED={seed}");
         Random(seed)
     }
@@ -45,16 +41,8 @@ impl<T> Wheel<T> {
         let mut found = 0;
         for (slot, list) in self.lists.iter().enumerate() {
             let (level, bit) = (slot / SLOTS, slot % SLOTS);
-            assert_eq!(
-                self.occupied[level] >> bit & 1 == 1,
-                list.head != NIL,
-                "slot {slot}"
-            );
-            assert_eq!(
-                self.levels >> level & 1 == 1,
-                self.occupied[level] != 0,
-                "level {level}"
-            );
+            assert_eq!(self.occupied[level] >> bit & 1 == 1, list.head != NIL, "slot {slot}");
+            assert_eq!(self.levels >> level & 1 == 1, self.occupied[level] != 0, "level {level}");
             let (mut prev, mut index) = (NIL, list.head);
             while index != NIL {
                 let entry = &self.entries[index as usize];
@@ -78,13 +66,7 @@ impl<T> Wheel<T> {
 fn deadlines_round_up_and_the_present_rounds_down() {
     const TICK: u64 = 1 << TICK_NS_SHIFT;
     const { assert!(TICK <= 64_000) };
-    for (ns, floor, ceil) in [
-        (0, 0, 0),
-        (1, 0, 1),
-        (TICK - 1, 0, 1),
-        (TICK, 1, 1),
-        (TICK + 1, 1, 2),
-    ] {
+    for (ns, floor, ceil) in [(0, 0, 0), (1, 0, 1), (TICK - 1, 0, 1), (TICK, 1, 1), (TICK + 1, 1, 2)] {
         assert_eq!((ticks_floor(ns), ticks_ceil(ns)), (floor, ceil), "{ns} ns");
     }
     assert_eq!(ticks_ceil(u64::MAX), NEVER);
@@ -110,10 +92,7 @@ fn every_power_of_two_is_met_to_the_tick() {
         let offsets = (0..64)
             .flat_map(|k| [(1u64 << k) - 1, 1 << k, (1 << k) + 1])
             .chain([u64::MAX]);
-        for deadline in offsets
-            .map(|o: u64| start.saturating_add(o))
-            .filter(|&d| d > start)
-        {
+        for deadline in offsets.map(|o: u64| start.saturating_add(o)).filter(|&d| d > start) {
             let mut wheel = Wheel::new(start);
             wheel.insert(deadline, ());
             assert_eq!((wheel.pop_due(), wheel.next()), (None, Some(deadline)));
@@ -156,10 +135,7 @@ fn neighbours_of_every_power_of_two_come_in_order() {
 fn a_deadline_in_the_past_is_due_at_once_behind_those_that_wait() {
     let mut wheel = Wheel::new(START);
     wheel.advance(START + 9);
-    for (value, deadline) in [START + 9, START + 10, 0, START + 9, START + 3]
-        .into_iter()
-        .enumerate()
-    {
+    for (value, deadline) in [START + 9, START + 10, 0, START + 9, START + 3].into_iter().enumerate() {
         wheel.insert(deadline, value);
     }
     assert_eq!(wheel.next(), Some(START + 9));
@@ -193,18 +169,11 @@ fn a_stale_key_finds_nothing() {
     assert_eq!((wheel.pop_due(), wheel.remove(fired)), (Some(1), None));
     let removed = wheel.insert(70, 2);
     assert_eq!(
-        (
-            wheel.remove(fired),
-            wheel.remove(removed),
-            wheel.remove(removed)
-        ),
+        (wheel.remove(fired), wheel.remove(removed), wheel.remove(removed)),
         (None, Some(2), None)
     );
     let live = wheel.insert(70, 3);
-    assert_eq!(
-        (live.index, wheel.remove(fired), wheel.remove(removed)),
-        (0, None, None)
-    );
+    assert_eq!((live.index, wheel.remove(fired), wheel.remove(removed)), (0, None, None));
     assert_eq!((wheel.len(), wheel.remove(live)), (1, Some(3)));
 }
 
@@ -215,10 +184,7 @@ fn a_place_without_further_generations_is_given_up() {
     wheel.remove(first);
     wheel.entries[0].generation = NonZeroU32::MAX;
     let last = wheel.insert(5, 2);
-    assert_eq!(
-        (last.index, wheel.remove(last), wheel.remove(last)),
-        (0, Some(2), None)
-    );
+    assert_eq!((last.index, wheel.remove(last), wheel.remove(last)), (0, Some(2), None));
     assert_eq!((wheel.insert(5, 3).index, wheel.remove(last)), (1, None));
     wheel.check();
 }
@@ -288,10 +254,8 @@ fn a_sleeper_reaches_every_deadline_in_two_steps() {
             .map(|_| start + random.of_bits(50))
             .map(|deadline| (deadline, wheel.insert(deadline, deadline)))
             .collect();
-        let (gone, mut left): (Vec<_>, Vec<_>) =
-            keys.into_iter().partition(|_| random.below(2) == 0);
-        gone.into_iter()
-            .for_each(|(_, key)| assert!(wheel.remove(key).is_some()));
+        let (gone, mut left): (Vec<_>, Vec<_>) = keys.into_iter().partition(|_| random.below(2) == 0);
+        gone.into_iter().for_each(|(_, key)| assert!(wheel.remove(key).is_some()));
         left.sort_by_key(|&(deadline, _)| deadline);
         let mut steps = 0;
         let mut left = left.into_iter().map(|(deadline, _)| deadline).peekable();
@@ -341,10 +305,7 @@ fn it_behaves_like_a_sorted_map() {
                 _ => {
                     wheel.advance(now);
                     for _ in 0..random.below(20) {
-                        let due = model
-                            .first_entry()
-                            .filter(|e| e.key().0 <= now)
-                            .map(|e| e.remove());
+                        let due = model.first_entry().filter(|e| e.key().0 <= now).map(|e| e.remove());
                         assert_eq!(wheel.pop_due(), due);
                     }
                 }

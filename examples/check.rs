@@ -1,0 +1,78 @@
+//! Runs every example as its user would, and checks what it prints.
+
+#[path = "check/digest_tree.rs"]
+mod digest_tree;
+#[path = "check/from_go.rs"]
+#[rustfmt::skip] // its lines are those of the README
+mod from_go;
+#[path = "check/program.rs"]
+mod program;
+
+use program::Program;
+
+/// One test per line: an example, its arguments, and what it prints: `expected/NAME.txt`.
+macro_rules! prints_expected {
+    ($($name:ident $args:tt)+) => {$(
+        #[test]
+        fn $name() {
+            let run = Program::new(stringify!($name)).args($args as [&str; _]).run();
+            run.check(0, include_str!(concat!("expected/", stringify!($name), ".txt")), "");
+        }
+    )+};
+}
+
+prints_expected! {
+    fibonacci []
+    handler []
+    philosophers ["200"]
+    ping_pong []
+    prime_sieve ["100"]
+    rate_limiter []
+    rpc_nack []
+    select []
+}
+
+#[test]
+fn skynet() {
+    let run = Program::new("skynet").args(["10000"]).run();
+    assert_eq!((run.code, run.stdout()), (Some(0), "49995000\n"), "{run:?}");
+    assert!(run.stderr().starts_with("10000 leaves in "), "{run:?}");
+}
+
+#[test]
+fn skynet_of_any_size() {
+    for (leaves, sum) in [("0", "0\n"), ("1", "0\n"), ("2", "1\n"), ("11", "55\n"), ("1234", "760761\n")] {
+        assert_eq!(Program::new("skynet").args([leaves]).run().stdout(), sum, "{leaves} leaves");
+    }
+}
+
+#[test]
+fn the_sieve_finds_the_2000th_prime() {
+    let run = Program::new("prime_sieve").args(["500"]).run();
+    assert_eq!(run.stdout().lines().last(), Some("3571"), "{run:?}");
+}
+
+#[test]
+fn nothing_to_do_is_fine() {
+    Program::new("prime_sieve").args(["0"]).run().check(0, "", "");
+    Program::new("ping_pong").args(["0"]).run().check(0, "game over\n", "");
+}
+
+#[test]
+fn a_reader_who_has_had_enough_is_no_error() {
+    let run = Program::new("prime_sieve").args(["1500"]).run_for_one_line();
+    run.check(0, "2\n", "");
+}
+
+#[test]
+fn help_and_wrong_arguments() {
+    for name in ["philosophers", "ping_pong", "prime_sieve", "skynet"] {
+        let help = Program::new(name).args(["--help"]).run();
+        assert!(help.stdout().starts_with(&format!("usage: {name} [")), "{help:?}");
+        help.check(0, help.stdout(), "");
+        for wrong in [["-1", ""], ["many", ""], ["1", "2"]] {
+            let args = wrong.into_iter().filter(|arg| !arg.is_empty());
+            Program::new(name).args(args).run().check(2, "", help.stdout());
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! The tables of the README: each right-hand side of "Coming from Go" stands here as well, and compiles, and runs; so does each
+//! operation of the page of combinators.
+
+use fibers::time::{Ticker, Timer};
+use fibers::{Cond, JoinError, Op, Receiver, Runtime, Sender, WaitGroup, channel, defer, go, op, select, sleep, spawn_blocking, time, yield_now};
+use std::time::Duration;
+
+const README: &str = include_str!("../../README.md");
+const HERE: &str = include_str!("from_go.rs");
+
+fn f(_: i32) {}
+fn g() {}
+fn report(_: JoinError) {}
+fn read_file() -> Vec<u8> {
+    vec![]
+}
+
+mod main_function {
+    use super::g;
+
+    #[fibers::main] fn main() { g() }
+
+    #[test]
+    fn runs() {
+        main();
+    }
+}
+
+#[fibers::test]
+fn goroutines() {
+    let x = 1;
+    go!(f(x));
+    go! { f(x) };
+    go!(f(x)).join().expect("f does not panic");
+    if let Err(e) = go!(f(x)).join() { report(e) }
+    yield_now();
+    spawn_blocking(read_file).join().unwrap();
+}
+
+#[test]
+fn workers() {
+    let n = 2;
+    Runtime::builder().workers(n).build().expect("a runtime").run(|| ());
+}
+
+#[fibers::test]
+fn channels() {
+    let v = 1;
+    let (tx, rx) = channel::<i32>(0);
+    drop((tx, rx));
+    let (tx, rx) = channel::<i32>(8);
+    let _: (&Sender<i32>, &Receiver<i32>) = (&tx, &rx);
+    for _ in 0..4 {
+        tx.send(v).unwrap();
+    }
+    assert_eq!((rx.len(), rx.capacity()), (4, Some(8)));
+    let v = rx.recv().unwrap();
+    assert_eq!(v, 1);
+    if let Ok(v) = rx.recv() { f(v) }
+    tx.close();
+    for v in &rx { f(v) }
+}
+
+#[fibers::test]
+fn selects() {
+    let (tx, rx) = channel::<i32>(8);
+    let (a, b) = (rx.clone(), rx.clone());
+    let (v, d, wanted) = (1, Duration::from_micros(1), false);
+    tx.send(v).unwrap();
+    select! { v = <-a => f(v), w = <-b => f(w) }
+    select! {
+        tx <- v => g(),
+    }
+    select! {
+        Ok(v) = <-rx else { return } => f(v),
+    }
+    select! {
+        <-time::after(d) => g(),
+        v = <-rx if wanted => f(v),
+    }
+    select! {
+        _ = <-rx => unreachable!("it is empty"),
+        default => g(),
+    }
+    go! {
+        select! {}
+    };
+
+    fn f<T>(_: T) {}
+}
+
+#[fibers::test]
+fn times() {
+    let d = Duration::from_micros(1);
+    sleep(d);
+    let t = Ticker::new(d); t.recv(); t.stop();
+    let t = Timer::new(d); t.reset(d); t.recv();
+}
+
+#[fibers::test]
+fn deferring() {
+    let x = 1;
+    defer!(f(x));
+    defer! { f(x) };
+}
+
+#[fibers::test]
+fn waiting() {
+    let wg = WaitGroup::new();
+    wg.go(g);
+    wg.add(1); go!(clone(wg); { defer!(wg.done()); g() });
+    wg.wait();
+    let done = Cond::new(); done.signal(); done.wait();
+}
+
+#[fibers::test]
+fn combinators() {
+    let (tx, rx) = channel::<i32>(8);
+    let (v, d, f) = (1, Duration::from_micros(1), |v: i32| v + 1);
+    assert_eq!(op::always(v).or(op::never()).perform(), 1);
+    assert_eq!(tx.send_op(v).perform(), Ok(()));
+    assert_eq!(rx.recv_op().perform(), Ok(1));
+    let mut slot = Some(v);
+    assert!(tx.send_slot_op(&mut slot).perform().is_ok());
+    time::sleep_op(d).perform();
+    time::after(d).perform();
+
+    let (cond, wg, handle) = (Cond::new(), WaitGroup::new(), go!(g()));
+    cond.signal();
+    cond.wait_op().perform();
+    wg.wait_op().perform();
+    assert!(handle.join_op().perform().is_ok());
+
+    let (a, b, c) = (op::always(v), op::always(v), op::always(v));
+    assert_eq!(op::choice((a.clone(), b.clone(), c.clone())).perform(), 1);
+    assert_eq!(op::biased((a.clone(), b.clone(), c)).perform(), 1);
+    assert_eq!(a.clone().or(b.clone()).perform(), 1);
+    assert_eq!(op::choice([a.clone(), b.clone()]).perform(), 1);
+    assert_eq!(op::choice(vec![a.clone(), b.clone()]).perform(), 1);
+    assert_eq!(op::choice((0..3).map(op::always).collect::<Vec<_>>().into_iter()).try_perform().is_some(), true);
+    assert_eq!(a.clone().wrap(f).perform(), 2);
+    assert_eq!(op::guard(|| a.clone()).perform(), 1);
+    assert_eq!(op::with_nack(|_| a.clone()).perform(), 1);
+    let mut aborted = 0;
+    assert_eq!(op::never::<i32>().on_abort(|| aborted += 1).try_perform(), None);
+    assert_eq!(aborted, 1);
+    assert_eq!(a.clone().timeout(d).perform(), Ok(1));
+    assert_eq!(a.clone().label("name").boxed().perform(), 1);
+    assert_eq!(Some(a.clone()).perform_or(|| 2), 1);
+    assert_eq!(None::<op::Always<i32>>.perform_or(|| 2), 2);
+    assert_eq!(op::base(|| Some(3), |_| (), || ()).perform(), 3);
+    let graph = a.or(b).graph();
+    assert!(!graph.to_string().is_empty() && !graph.to_dot().is_empty() && !graph.to_mermaid().is_empty());
+}
+
+/// The code in the cells of one column of the table below a heading.
+fn cells(heading: &str, column: usize) -> Vec<String> {
+    let section = README.split(heading).nth(1).expect("the heading is there");
+    let rows = section.lines().skip_while(|line| !line.starts_with("|---")).skip(1).take_while(|line| line.starts_with('|'));
+    let cell = |row: &str| row.replace("\\|", "\u{0}").split('|').nth(column).expect("a cell").replace('\u{0}', "|");
+    rows.map(cell).collect()
+}
+
+/// What stands between backticks.
+fn snippets(cell: &str) -> impl Iterator<Item = String> {
+    cell.split('`').skip(1).step_by(2).map(normal)
+}
+
+fn normal(code: &str) -> String {
+    code.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn every_row_stands_here() {
+    let rows = cells("## Coming from Go", 2);
+    assert!(rows.len() >= 25, "{} rows", rows.len());
+    let here = normal(HERE);
+    for snippet in rows.iter().flat_map(|row| snippets(row)) {
+        assert!(here.contains(&snippet), "not in from_go.rs: {snippet}");
+    }
+}
+
+#[test]
+fn every_combinator_stands_here() {
+    for snippet in cells("## The combinators on one page", 1).iter().flat_map(|row| snippets(row)) {
+        let name = snippet.split(['(', '|']).next().expect("a name");
+        let name = name.rsplit_once('.').map_or(name, |(_, method)| method);
+        assert!(HERE.contains(&format!("{name}(")) || HERE.contains(&format!("{name}::<")), "not in from_go.rs: {snippet}");
+    }
+}

@@ -1,0 +1,740 @@
+//! Channels: values change hands directly, from a sender to a receiver.
+//!
+//! # Invariants (under the lock)
+//! - Receivers wait only while the buffer is empty and no sender waits that they could meet. Senders wait only while the buffer
+//!   is full (a rendezvous channel's always is) and no receiver waits that they could meet. The exception is a choice that waits
+//!   on both sides: it does not meet itself.
+//! - The buffer never holds more than the capacity. Waiting senders come after the buffer in the order of values: a receive from
+//!   a full buffer takes the head and admits one waiting sender in the same step.
+//! - A closed channel has no waiters: closing gives parked senders their value back and tells parked receivers.
+//!
+//! What a channel does not do: it never wakes a fiber to let it try again; whoever is woken holds its value.
+
+use crate::op::cell::{Attempt, Batch, Cell, Locked, Me, Met, Queue, RX_READY, Source, State, TX_READY, Waiter};
+use crate::op::leaf::{Leaf, Side};
+use crate::op::{Branches, Graph, Op, Picker, Receive, Transmit};
+use crate::sched::{self, WaitKind};
+use std::collections::VecDeque;
+use std::fmt;
+use std::mem;
+use std::ptr;
+use std::time::Duration;
+
+mod ends;
+pub(crate) mod error;
+mod iter;
+
+use ends::{Close, End};
+pub use error::{RecvError, RecvTimeoutError, SendError, SendTimeoutError, TryRecvError, TrySendError};
+pub use iter::{IntoIter, Iter, TryIter};
+
+/// Makes a channel whose buffer holds `capacity` values; 0 makes a rendezvous channel, whose send waits for its receive.
+///
+/// Both ends can be cloned. When the last sender is dropped, receivers take what is buffered and then see the end; when the last
+/// receiver is dropped, sends give their value back.
+///
+/// # Panics
+/// If a buffer of `capacity` values cannot be allocated.
+///
+/// ```
+/// use fibers::channel;
+/// let (tx, rx) = channel(2);
+/// tx.send("hello").unwrap();
+/// drop(tx);
+/// assert_eq!(rx.recv(), Ok("hello"));
+/// assert!(rx.recv().is_err());
+/// ```
+#[track_caller]
+pub fn channel<T>(capacity: usize) -> (Sender<T>, Receiver<T>) {
+    let mut buffer = VecDeque::new();
+    let reserved = buffer.try_reserve_exact(capacity);
+    assert!(
+        reserved.is_ok(),
+        "a channel with room for {capacity} values of {} bytes does not fit into memory; use a smaller capacity or `unbounded()`",
+        size_of::<T>()
+    );
+    ends(buffer, Some(capacity))
+}
+
+/// Makes a channel whose buffer grows as needed: a send never waits.
+///
+/// ```
+/// use fibers::unbounded;
+/// let (tx, rx) = unbounded();
+/// for i in 0..1000 {
+///     tx.send(i).unwrap();
+/// }
+/// assert_eq!(rx.len(), 1000);
+/// ```
+pub fn unbounded<T>() -> (Sender<T>, Receiver<T>) {
+    ends(VecDeque::new(), None)
+}
+
+fn ends<T>(buffer: VecDeque<T>, capacity: Option<usize>) -> (Sender<T>, Receiver<T>) {
+    let state = ChannelState {
+        buffer,
+        capacity: capacity.unwrap_or(usize::MAX),
+        closed: false,
+        receivers: Queue::new(),
+        senders: Queue::new(),
+    };
+    let (sender, receiver) = ends::ends(Channel {
+        source: Source::new(state),
+        capacity,
+    });
+    (Sender { end: sender }, Receiver { end: receiver })
+}
+
+/// The sides of a channel, as [`End`] counts them.
+const SENDING: usize = 0;
+const RECEIVING: usize = 1;
+
+struct Channel<T> {
+    source: Source<ChannelState<T>>,
+    capacity: Option<usize>,
+}
+
+pub struct ChannelState<T> {
+    buffer: VecDeque<T>,
+    capacity: usize,
+    closed: bool,
+    receivers: Queue<Option<T>>,
+    senders: Queue<Parcel<T>>,
+}
+
+/// What a sender brings: the value while nobody has taken it.
+pub struct Parcel<T> {
+    value: Option<T>,
+    /// The channel was closed before anybody took it.
+    refused: bool,
+}
+
+impl<T> State for ChannelState<T> {
+    #[inline]
+    fn readiness(&self) -> u32 {
+        // Without branches: each unlock computes this, and what comes next is anyone's guess.
+        let rx = !self.buffer.is_empty() | !self.senders.is_empty() | self.closed;
+        let tx = (self.buffer.len() < self.capacity) | !self.receivers.is_empty() | self.closed;
+        u32::from(rx) * RX_READY | u32::from(tx) * TX_READY
+    }
+}
+
+impl<T> Close for Channel<T> {
+    /// With the last receiver goes what is buffered: nobody can receive it any more, and it may hold what others wait for, such
+    /// as the sender of a reply.
+    fn close(&self, side: usize) {
+        self.close();
+        if side == RECEIVING {
+            // Nothing is put into the buffer of a closed channel. Its values are dropped after the unlock.
+            let unreceived = mem::take(&mut self.lock().buffer);
+            drop(unreceived);
+        }
+    }
+}
+
+impl<T> Channel<T> {
+    /// Closes the channel: batch by batch, so that the lock is never held for long, and no more waiters come once it is closed.
+    fn close(&self) {
+        let here = sched::here();
+        let mut batch = Batch::new();
+        loop {
+            let mut state = self.source.lock();
+            state.closed = true;
+            let more =
+                state.receivers.drain(&mut batch, |_| ()) || state.senders.drain(&mut batch, |parcel| parcel.refused = true);
+            drop(state);
+            batch.wake(here);
+            if !more {
+                return;
+            }
+        }
+    }
+
+    fn lock(&self) -> Locked<'_, ChannelState<T>> {
+        self.source.lock()
+    }
+
+    fn describe(&self, what: &str) -> String {
+        let state = self.lock();
+        let capacity = self
+            .capacity
+            .map_or("unbounded".into(), |capacity| format!("capacity {capacity}"));
+        let closed = if state.closed { ", closed" } else { "" };
+        let address = ptr::from_ref(self).addr();
+        format!(
+            "{what} channel {address:#x} ({capacity}, {} buffered{closed})",
+            state.buffer.len()
+        )
+    }
+
+    fn debug(&self, name: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = self.lock();
+        let (len, closed) = (state.buffer.len(), state.closed);
+        drop(state);
+        f.debug_struct(name)
+            .field("len", &len)
+            .field("capacity", &self.capacity)
+            .field("closed", &closed)
+            .finish()
+    }
+}
+
+macro_rules! end {
+    ($End:ident) => {
+        impl<T> $End<T> {
+            #[inline]
+            fn channel(&self) -> &Channel<T> {
+                &self.end
+            }
+
+            /// How many values are buffered.
+            pub fn len(&self) -> usize {
+                self.channel().lock().buffer.len()
+            }
+
+            /// Whether no value is buffered. A rendezvous channel is always empty.
+            pub fn is_empty(&self) -> bool {
+                self.len() == 0
+            }
+
+            /// Whether the buffer has no room. A rendezvous channel is always full.
+            pub fn is_full(&self) -> bool {
+                self.capacity().is_some_and(|capacity| self.len() >= capacity)
+            }
+
+            /// How many values the buffer can hold; `None` if it is unbounded.
+            pub fn capacity(&self) -> Option<usize> {
+                self.channel().capacity
+            }
+
+            /// How many performs wait to receive from this channel now: fibers and threads, lone or in a choice.
+            pub fn waiting_receivers(&self) -> usize {
+                self.channel().lock().receivers.len()
+            }
+
+            /// How many performs wait to send to this channel now: fibers and threads, lone or in a choice.
+            pub fn waiting_senders(&self) -> usize {
+                self.channel().lock().senders.len()
+            }
+
+            /// Closes the channel for both sides. Receivers drain the buffer first; parked senders get their value back.
+            /// Closing again does nothing.
+            pub fn close(&self) {
+                self.channel().close();
+            }
+
+            /// Whether the channel is closed: explicitly, or because all ends of a side are gone.
+            pub fn is_closed(&self) -> bool {
+                self.channel().lock().closed
+            }
+
+            /// Whether both are ends of the same channel.
+            pub fn same_channel(&self, other: &Self) -> bool {
+                self.end.same(&other.end)
+            }
+        }
+
+        impl<T> Clone for $End<T> {
+            fn clone(&self) -> Self {
+                $End { end: self.end.clone() }
+            }
+        }
+
+        impl<T> fmt::Debug for $End<T> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.end.debug(stringify!($End), f)
+            }
+        }
+    };
+}
+
+/// The sending end of a channel. Clones send to the same channel; when the last one is dropped, the channel closes.
+pub struct Sender<T> {
+    end: End<Channel<T>, SENDING>,
+}
+
+end!(Sender);
+
+impl<T> Sender<T> {
+    /// Sends `value`, waiting for room in the buffer or, on a rendezvous channel, for a receiver.
+    ///
+    /// # Errors
+    /// Gives the value back if the channel is closed.
+    ///
+    /// # Blocking
+    /// Suspends the fiber, or blocks the thread, until the value is handed over.
+    pub fn send(&self, value: T) -> Result<(), SendError<T>> {
+        self.send_op(value).perform()
+    }
+
+    /// Sends `value` if that is possible at once.
+    ///
+    /// # Errors
+    /// Gives the value back if there is neither room nor a receiver, or if the channel is closed.
+    pub fn try_send(&self, value: T) -> Result<(), TrySendError<T>> {
+        let mut slot = Some(value);
+        match (self.send_slot_op(&mut slot).try_perform(), slot) {
+            (Some(Ok(())), _) => Ok(()),
+            (Some(Err(_)), Some(value)) => Err(TrySendError::Disconnected(value)),
+            (_, value) => Err(TrySendError::Full(
+                value.expect("a send that did not happen leaves its value"),
+            )),
+        }
+    }
+
+    /// Like [`send`](Sender::send), but gives up after `timeout`.
+    ///
+    /// # Errors
+    /// Gives the value back if the time is over, or if the channel is closed.
+    pub fn send_timeout(&self, value: T, timeout: Duration) -> Result<(), SendTimeoutError<T>> {
+        let mut slot = Some(value);
+        match (self.send_slot_op(&mut slot).timeout(timeout).perform(), slot) {
+            (Ok(Ok(())), _) => Ok(()),
+            (Ok(Err(_)), Some(value)) => Err(SendTimeoutError::Disconnected(value)),
+            (_, value) => Err(SendTimeoutError::Timeout(
+                value.expect("a send that did not happen leaves its value"),
+            )),
+        }
+    }
+
+    /// The operation that sends `value`. If it is not chosen, the value is dropped with it (see [`Sender::send_slot_op`]).
+    pub fn send_op(&self, value: T) -> SendOp<'_, T> {
+        SendOp { sender: self, value }
+    }
+
+    /// The operation that sends the value in `slot` and leaves it there if it is not chosen, or if the channel is closed (then it
+    /// yields an error without the value). An empty slot is never ready.
+    ///
+    /// ```
+    /// use fibers::{Op, channel};
+    /// let (tx, rx) = channel(0);
+    /// let mut slot = Some(5);
+    /// assert_eq!(tx.send_slot_op(&mut slot).try_perform(), None); // nobody receives
+    /// assert_eq!(slot, Some(5));
+    /// # drop(rx);
+    /// ```
+    pub fn send_slot_op<'a>(&'a self, slot: &'a mut Option<T>) -> SendSlotOp<'a, T> {
+        SendSlotOp { sender: self, slot }
+    }
+}
+
+/// The receiving end of a channel. Clones receive from the same channel, each value going to one of them.
+pub struct Receiver<T> {
+    end: End<Channel<T>, RECEIVING>,
+}
+
+end!(Receiver);
+
+impl<T> Receiver<T> {
+    /// Receives a value, waiting for one.
+    ///
+    /// # Errors
+    /// If the channel is closed and its buffer is empty.
+    ///
+    /// # Blocking
+    /// Suspends the fiber, or blocks the thread, until a value comes.
+    pub fn recv(&self) -> Result<T, RecvError> {
+        self.recv_op().perform()
+    }
+
+    /// Receives a value if there is one at once.
+    ///
+    /// # Errors
+    /// If there is none, or if the channel is closed and its buffer is empty.
+    pub fn try_recv(&self) -> Result<T, TryRecvError> {
+        match self.recv_op().try_perform() {
+            Some(received) => received.map_err(|RecvError| TryRecvError::Disconnected),
+            None => Err(TryRecvError::Empty),
+        }
+    }
+
+    /// Like [`recv`](Receiver::recv), but gives up after `timeout`.
+    ///
+    /// # Errors
+    /// If the time is over, or if the channel is closed and its buffer is empty.
+    pub fn recv_timeout(&self, timeout: Duration) -> Result<T, RecvTimeoutError> {
+        match self.recv_op().timeout(timeout).perform() {
+            Ok(received) => received.map_err(|RecvError| RecvTimeoutError::Disconnected),
+            Err(_) => Err(RecvTimeoutError::Timeout),
+        }
+    }
+
+    /// The operation that receives a value.
+    pub fn recv_op(&self) -> RecvOp<'_, T> {
+        RecvOp { receiver: self }
+    }
+
+    /// The operation that receives a value and owns its receiver: for an operation that is built around a channel of its own,
+    /// such as one that waits for a reply. When it has been performed, or is dropped, so is the receiver.
+    ///
+    /// ```
+    /// use fibers::{Op, Sender, channel, op};
+    /// fn call_op(requests: &Sender<Sender<u32>>) -> impl Op<Output = u32> {
+    ///     op::guard(|| {
+    ///         let (reply, answer) = channel(1);
+    ///         requests.send(reply).unwrap();
+    ///         answer.into_recv_op().wrap(|answer| answer.unwrap())
+    ///     })
+    /// }
+    /// let (requests, incoming) = channel::<Sender<u32>>(1);
+    /// std::thread::spawn(move || incoming.recv().unwrap().send(42));
+    /// assert_eq!(call_op(&requests).perform(), 42);
+    /// ```
+    pub fn into_recv_op(self) -> IntoRecvOp<T> {
+        IntoRecvOp { receiver: self }
+    }
+}
+
+impl<T> Receive for Receiver<T> {
+    type Output = Result<T, RecvError>;
+    type Op<'a>
+        = RecvOp<'a, T>
+    where
+        Self: 'a;
+
+    fn receive_op(&self) -> RecvOp<'_, T> {
+        self.recv_op()
+    }
+}
+
+impl<T> Transmit<T> for Sender<T> {
+    type Op<'a>
+        = SendOp<'a, T>
+    where
+        Self: 'a;
+
+    fn transmit_op(&self, value: T) -> SendOp<'_, T> {
+        self.send_op(value)
+    }
+}
+
+/// Receives from a channel; see [`Receiver::recv_op`].
+#[must_use = "an operation does nothing until it is performed"]
+pub struct RecvOp<'a, T> {
+    receiver: &'a Receiver<T>,
+}
+
+impl<T> Clone for RecvOp<'_, T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for RecvOp<'_, T> {}
+
+impl<T> fmt::Debug for RecvOp<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("RecvOp").field(self.receiver).finish()
+    }
+}
+
+impl<'a, T> Op for RecvOp<'a, T> {
+    type Output = Result<T, RecvError>;
+    type Branches = Leaf<Receiving<'a, T>>;
+
+    #[inline]
+    fn force(self) -> Self::Branches {
+        Leaf::new(Receiving(self.receiver), None)
+    }
+
+    fn graph(&self) -> Graph {
+        Receiving(self.receiver).graph()
+    }
+}
+
+/// Receives from a channel that it owns an end of; see [`Receiver::into_recv_op`].
+#[derive(Clone, Debug)]
+#[must_use = "an operation does nothing until it is performed"]
+pub struct IntoRecvOp<T> {
+    receiver: Receiver<T>,
+}
+
+impl<T> Op for IntoRecvOp<T> {
+    type Output = Result<T, RecvError>;
+    type Branches = Leaf<OwnReceiving<T>>;
+
+    fn force(self) -> Self::Branches {
+        Leaf::new(OwnReceiving(self.receiver), None)
+    }
+
+    fn graph(&self) -> Graph {
+        Receiving(&self.receiver).graph()
+    }
+}
+
+/// Sends to a channel; see [`Sender::send_op`].
+#[derive(Clone)]
+#[must_use = "an operation does nothing until it is performed"]
+pub struct SendOp<'a, T> {
+    sender: &'a Sender<T>,
+    value: T,
+}
+
+impl<T> fmt::Debug for SendOp<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("SendOp").field(self.sender).finish()
+    }
+}
+
+impl<'a, T> Op for SendOp<'a, T> {
+    type Output = Result<(), SendError<T>>;
+    type Branches = Leaf<Sending<'a, T>>;
+
+    #[inline]
+    fn force(self) -> Self::Branches {
+        sending(self.sender, Some(self.value))
+    }
+
+    fn graph(&self) -> Graph {
+        Sending(self.sender).graph()
+    }
+}
+
+/// Sends from a slot that keeps the value if the send does not happen; see [`Sender::send_slot_op`].
+#[must_use = "an operation does nothing until it is performed"]
+pub struct SendSlotOp<'a, T> {
+    sender: &'a Sender<T>,
+    slot: &'a mut Option<T>,
+}
+
+impl<T> fmt::Debug for SendSlotOp<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("SendSlotOp").field(self.sender).finish()
+    }
+}
+
+impl<'a, T> Op for SendSlotOp<'a, T> {
+    type Output = Result<(), SendError<()>>;
+    type Branches = SlotBranches<'a, T>;
+
+    fn force(self) -> Self::Branches {
+        let value = self.slot.take();
+        SlotBranches {
+            empty: value.is_none(),
+            leaf: sending(self.sender, value),
+            slot: self.slot,
+        }
+    }
+
+    fn graph(&self) -> Graph {
+        Sending(self.sender).graph()
+    }
+}
+
+/// The receiving side: takes from the buffer, or else from the first waiting sender.
+pub struct Receiving<'a, T>(&'a Receiver<T>);
+
+impl<T> Side for Receiving<'_, T> {
+    type State = ChannelState<T>;
+    /// Filled by a sender; still empty when the channel was closed.
+    type Slot = Option<T>;
+    type Output = Result<T, RecvError>;
+
+    const READY: u32 = RX_READY;
+    const KIND: WaitKind = WaitKind::Receive;
+
+    #[inline]
+    fn source(&self) -> &Source<ChannelState<T>> {
+        &self.0.channel().source
+    }
+
+    #[inline(always)]
+    fn attempt(&self, state: &mut ChannelState<T>, slot: &mut Option<T>, me: &mut Me<'_>) -> Attempt {
+        if !state.buffer.is_empty() {
+            if !me.commit() {
+                return Attempt::Lost;
+            }
+            *slot = state.buffer.pop_front();
+            return Attempt::Done(state.refill(me.cell()));
+        }
+        match state.senders.meet(me, |parcel| parcel.value.take()) {
+            Met::Someone(value, sender) => {
+                *slot = value;
+                Attempt::Done(Some(sender))
+            }
+            Met::Lost => Attempt::Lost,
+            Met::Nobody if !state.closed => Attempt::Wait,
+            Met::Nobody if me.commit() => Attempt::Done(None),
+            Met::Nobody => Attempt::Lost,
+        }
+    }
+
+    #[inline]
+    fn queue(state: &mut ChannelState<T>) -> &mut Queue<Option<T>> {
+        &mut state.receivers
+    }
+
+    #[inline]
+    fn output(&mut self, slot: &mut Option<T>) -> Result<T, RecvError> {
+        slot.take().ok_or(RecvError)
+    }
+
+    fn graph(&self) -> Graph {
+        Graph::leaf(self.0.end.describe("receive from"))
+    }
+}
+
+/// The receiving side that owns its end.
+pub struct OwnReceiving<T>(Receiver<T>);
+
+impl<T> Side for OwnReceiving<T> {
+    type State = ChannelState<T>;
+    type Slot = Option<T>;
+    type Output = Result<T, RecvError>;
+
+    const READY: u32 = RX_READY;
+    const KIND: WaitKind = WaitKind::Receive;
+
+    fn source(&self) -> &Source<ChannelState<T>> {
+        &self.0.channel().source
+    }
+
+    fn attempt(&self, state: &mut ChannelState<T>, slot: &mut Option<T>, me: &mut Me<'_>) -> Attempt {
+        Receiving(&self.0).attempt(state, slot, me)
+    }
+
+    fn queue(state: &mut ChannelState<T>) -> &mut Queue<Option<T>> {
+        &mut state.receivers
+    }
+
+    fn output(&mut self, slot: &mut Option<T>) -> Result<T, RecvError> {
+        Receiving(&self.0).output(slot)
+    }
+
+    fn graph(&self) -> Graph {
+        Receiving(&self.0).graph()
+    }
+}
+
+impl<T> ChannelState<T> {
+    /// After a receive made room: lets the first waiting sender put its value into the buffer.
+    #[inline]
+    fn refill(&mut self, me: &Cell) -> Option<Waiter> {
+        if self.senders.is_empty() {
+            return None;
+        }
+        let (value, sender) = self.senders.admit(me, |parcel| parcel.value.take())?;
+        if let Some(value) = value {
+            self.buffer.push_back(value);
+        }
+        Some(sender)
+    }
+}
+
+/// The sending side: hands over to the first waiting receiver, or else puts into the buffer.
+pub struct Sending<'a, T>(&'a Sender<T>);
+
+fn sending<T>(sender: &Sender<T>, value: Option<T>) -> Leaf<Sending<'_, T>> {
+    Leaf::new(Sending(sender), Parcel { value, refused: false })
+}
+
+impl<T> Side for Sending<'_, T> {
+    type State = ChannelState<T>;
+    type Slot = Parcel<T>;
+    type Output = Result<(), SendError<T>>;
+
+    const READY: u32 = TX_READY;
+    const KIND: WaitKind = WaitKind::Send;
+
+    #[inline]
+    fn source(&self) -> &Source<ChannelState<T>> {
+        &self.0.channel().source
+    }
+
+    #[inline(always)]
+    fn attempt(&self, state: &mut ChannelState<T>, parcel: &mut Parcel<T>, me: &mut Me<'_>) -> Attempt {
+        if state.closed {
+            let committed = me.commit();
+            parcel.refused = committed;
+            return if committed { Attempt::Done(None) } else { Attempt::Lost };
+        }
+        match state.receivers.meet(me, |slot| *slot = parcel.value.take()) {
+            Met::Someone((), receiver) => Attempt::Done(Some(receiver)),
+            Met::Lost => Attempt::Lost,
+            Met::Nobody if state.buffer.len() >= state.capacity => Attempt::Wait,
+            Met::Nobody if me.commit() => {
+                if let Some(value) = parcel.value.take() {
+                    state.buffer.push_back(value);
+                }
+                Attempt::Done(None)
+            }
+            Met::Nobody => Attempt::Lost,
+        }
+    }
+
+    #[inline]
+    fn queue(state: &mut ChannelState<T>) -> &mut Queue<Parcel<T>> {
+        &mut state.senders
+    }
+
+    #[inline]
+    fn output(&mut self, parcel: &mut Parcel<T>) -> Result<(), SendError<T>> {
+        match parcel.value.take() {
+            Some(value) if parcel.refused => Err(SendError(value)),
+            _ => Ok(()),
+        }
+    }
+
+    fn graph(&self) -> Graph {
+        Graph::leaf(self.0.end.describe("send to"))
+    }
+}
+
+/// A forced [`SendSlotOp`]: puts the value back into its slot unless it was taken.
+pub struct SlotBranches<'a, T> {
+    leaf: Leaf<Sending<'a, T>>,
+    slot: &'a mut Option<T>,
+    empty: bool,
+}
+
+impl<T> Branches for SlotBranches<'_, T> {
+    type Output = Result<(), SendError<()>>;
+
+    fn leaves(&self) -> usize {
+        usize::from(!self.empty)
+    }
+
+    fn pick(&self, picker: &mut Picker) {
+        if !self.empty {
+            self.leaf.pick(picker);
+        }
+    }
+
+    fn attempt(&self, leaf: usize, me: &mut Me<'_>) -> Attempt {
+        self.leaf.attempt(leaf, me)
+    }
+
+    fn publish(&self, leaf: usize, me: &mut Me<'_>) -> Attempt {
+        self.leaf.publish(leaf, me)
+    }
+
+    fn retract(&self, leaf: usize) {
+        self.leaf.retract(leaf);
+    }
+
+    fn abandon(&mut self, _: Option<usize>) {}
+
+    fn finish(&mut self, _: usize) -> Self::Output {
+        if self.leaf.slot().refused {
+            Err(SendError(()))
+        } else {
+            Ok(())
+        }
+    }
+
+    fn kind(&self) -> WaitKind {
+        WaitKind::Send
+    }
+
+    fn graph(&self) -> Graph {
+        self.leaf.graph()
+    }
+}
+
+impl<T> Drop for SlotBranches<'_, T> {
+    fn drop(&mut self) {
+        if let Some(value) = self.leaf.slot().value.take() {
+            *self.slot = Some(value);
+        }
+    }
+}

@@ -1,0 +1,282 @@
+//! Waiting for a moment: the branch that a worker's timer wheel decides, and `timeout`.
+//!
+//! A fiber arms its alarm on its own worker's wheel and disarms it itself, since it never changes workers: no lock, no message. A
+//! thread keeps its earliest deadline and parks with a timeout.
+#![expect(unsafe_code, reason = "the wheel reaches the alarm of a fiber that waits")]
+
+use super::Op;
+use super::branches::{Branches, Picker};
+use super::cell::{Attempt, Cell, Decision, Me};
+use super::graph::Graph;
+use crate::sched::{self, Alarm, Here, WaitKind};
+use crate::timer::Key;
+use std::cell::Cell as Plain;
+use std::error::Error;
+use std::fmt;
+use std::marker::PhantomPinned;
+use std::ptr;
+use std::time::Duration;
+
+/// What happens when an alarm goes off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Alarmed {
+    /// Its branch is committed.
+    Commit,
+    /// The performer looks at all branches again.
+    Retry,
+}
+
+/// A branch that is decided at a point in time.
+pub struct AlarmLeaf {
+    /// In nanoseconds of the runtime's clock; `u64::MAX` is never.
+    deadline: Plain<u64>,
+    /// The deadline had passed when the operation was forced, so no clock is read for a peek.
+    due: bool,
+    then: Alarmed,
+    cell: Plain<*const Cell>,
+    branch: Plain<usize>,
+    armed: Plain<Option<(Here, Key)>>,
+    _pinned: PhantomPinned,
+}
+
+/// An alarm at `deadline`, forced at `now` (both in nanoseconds).
+pub(crate) fn alarm_leaf(now: u64, deadline: u64, then: Alarmed) -> AlarmLeaf {
+    AlarmLeaf {
+        deadline: Plain::new(deadline),
+        due: deadline <= now,
+        then,
+        cell: Plain::new(ptr::null()),
+        branch: Plain::new(0),
+        armed: Plain::new(None),
+        _pinned: PhantomPinned,
+    }
+}
+
+impl AlarmLeaf {
+    /// Moves an alarm that is not armed.
+    pub(crate) fn set_deadline(&self, deadline: u64) {
+        debug_assert!(self.armed.get().is_none(), "an armed alarm stays where it is");
+        self.deadline.set(deadline);
+    }
+
+    /// Arms the alarm for the current branch of `me`.
+    pub(crate) fn arm(&self, me: &mut Me<'_>) {
+        if self.deadline.get() == u64::MAX {
+            return;
+        }
+        match me.here() {
+            Some(here) => self.arm_wheel(here, me),
+            None => self.arm_thread(me),
+        }
+    }
+
+    fn arm_wheel(&self, here: Here, me: &mut Me<'_>) {
+        self.cell.set(me.cell());
+        self.branch.set(me.branch());
+        let alarm = Alarm {
+            data: ptr::from_ref(self).cast(),
+            fire: go_off,
+        };
+        self.armed.set(Some((here, here.arm(self.deadline.get(), alarm))));
+        me.share();
+    }
+
+    fn arm_thread(&self, me: &mut Me<'_>) {
+        let then = match self.then {
+            Alarmed::Commit => Decision::Branch(me.branch()),
+            Alarmed::Retry => Decision::Retry,
+        };
+        if me.timeout.is_none_or(|(earliest, _)| self.deadline.get() < earliest) {
+            me.timeout = Some((self.deadline.get(), then));
+        }
+    }
+
+    /// Takes the alarm out of the wheel, if it is there.
+    pub(crate) fn disarm(&self) {
+        if let Some((here, key)) = self.armed.take() {
+            here.disarm(key);
+        }
+    }
+}
+
+/// # Safety
+/// `alarm` is an [`AlarmLeaf`] that was armed, has not been disarmed, and whose performer has not left its perform.
+unsafe fn go_off(alarm: *const ()) {
+    // SAFETY: the wheel holds the alarm only between `arm` and `disarm`, in which span it stays in place (contract of `Me::new`).
+    let (alarm, cell) = unsafe {
+        let alarm = &*alarm.cast::<AlarmLeaf>();
+        (alarm, &*alarm.cell.get())
+    };
+    alarm.armed.set(None);
+    let waiter = cell.waiter();
+    let decided = match alarm.then {
+        Alarmed::Commit => cell.commit(alarm.branch.get()),
+        Alarmed::Retry => cell.retry(),
+    };
+    if decided {
+        waiter.wake(None);
+    }
+}
+
+impl Branches for AlarmLeaf {
+    type Output = ();
+
+    fn leaves(&self) -> usize {
+        1
+    }
+
+    fn pick(&self, picker: &mut Picker) {
+        picker.leaf(self.due);
+    }
+
+    fn attempt(&self, _: usize, me: &mut Me<'_>) -> Attempt {
+        match self.due {
+            false => Attempt::Wait,
+            true if me.commit() => Attempt::Done(None),
+            true => Attempt::Lost,
+        }
+    }
+
+    fn publish(&self, leaf: usize, me: &mut Me<'_>) -> Attempt {
+        let result = self.attempt(leaf, me);
+        if matches!(result, Attempt::Wait) {
+            self.arm(me);
+        }
+        result
+    }
+
+    fn retract(&self, _: usize) {
+        self.disarm();
+    }
+
+    fn abandon(&mut self, _: Option<usize>) {}
+
+    fn finish(&mut self, _: usize) {}
+
+    fn kind(&self) -> WaitKind {
+        WaitKind::Time
+    }
+
+    fn graph(&self) -> Graph {
+        match self.deadline.get() {
+            u64::MAX => Graph::leaf("sleep for ever"),
+            deadline => {
+                let left = Duration::from_nanos(deadline.saturating_sub(sched::now_ns()));
+                Graph::leaf(format!("sleep, {left:?} left"))
+            }
+        }
+    }
+}
+
+/// `duration` from `now` on, in nanoseconds; too long is never.
+pub(crate) fn deadline_after(now: u64, duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).map_or(u64::MAX, |nanos| now.saturating_add(nanos))
+}
+
+/// The operation was not possible before its time was over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Elapsed;
+
+impl fmt::Display for Elapsed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the time for the operation has elapsed")
+    }
+}
+
+impl Error for Elapsed {}
+
+/// See [`Op::timeout`].
+#[derive(Clone, Debug)]
+#[must_use = "an operation does nothing until it is performed"]
+pub struct Timeout<O> {
+    op: O,
+    duration: Duration,
+}
+
+impl<O> Timeout<O> {
+    pub(super) fn new(op: O, duration: Duration) -> Self {
+        Timeout { op, duration }
+    }
+}
+
+impl<O: Op> Op for Timeout<O> {
+    type Output = Result<O::Output, Elapsed>;
+    type Branches = TimeoutBranches<O::Branches>;
+
+    fn force(self) -> Self::Branches {
+        let now = sched::now_ns();
+        let alarm = alarm_leaf(now, deadline_after(now, self.duration), Alarmed::Commit);
+        TimeoutBranches {
+            branches: self.op.force(),
+            alarm,
+        }
+    }
+
+    fn graph(&self) -> Graph {
+        Graph::node(format!("timeout after {:?}", self.duration), [self.op.graph()])
+    }
+}
+
+/// The leaves of the operation, then the alarm.
+pub struct TimeoutBranches<B> {
+    branches: B,
+    alarm: AlarmLeaf,
+}
+
+impl<B: Branches> Branches for TimeoutBranches<B> {
+    type Output = Result<B::Output, Elapsed>;
+
+    fn leaves(&self) -> usize {
+        self.branches.leaves() + 1
+    }
+
+    fn pick(&self, picker: &mut Picker) {
+        picker.group(self.leaves(), |picker| {
+            self.branches.pick(picker);
+            if !picker.found() {
+                self.alarm.pick(picker);
+            }
+        });
+    }
+
+    fn attempt(&self, leaf: usize, me: &mut Me<'_>) -> Attempt {
+        match leaf < self.branches.leaves() {
+            true => self.branches.attempt(leaf, me),
+            false => self.alarm.attempt(0, me),
+        }
+    }
+
+    fn publish(&self, leaf: usize, me: &mut Me<'_>) -> Attempt {
+        match leaf < self.branches.leaves() {
+            true => self.branches.publish(leaf, me),
+            false => self.alarm.publish(0, me),
+        }
+    }
+
+    fn retract(&self, leaf: usize) {
+        match leaf < self.branches.leaves() {
+            true => self.branches.retract(leaf),
+            false => self.alarm.disarm(),
+        }
+    }
+
+    fn abandon(&mut self, winner: Option<usize>) {
+        let leaves = self.branches.leaves();
+        self.branches.abandon(winner.filter(|leaf| *leaf < leaves));
+    }
+
+    fn finish(&mut self, leaf: usize) -> Self::Output {
+        match leaf < self.branches.leaves() {
+            true => Ok(self.branches.finish(leaf)),
+            false => Err(Elapsed),
+        }
+    }
+
+    fn kind(&self) -> WaitKind {
+        self.branches.kind()
+    }
+
+    fn graph(&self) -> Graph {
+        Graph::node("timeout", [self.branches.graph(), self.alarm.graph()])
+    }
+}

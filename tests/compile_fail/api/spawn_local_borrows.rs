@@ -1,0 +1,4 @@
+fn main() {
+    let local = String::new();
+    fibers::spawn_local(|| println!("{local}"));
+}

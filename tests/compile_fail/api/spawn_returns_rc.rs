@@ -1,0 +1,5 @@
+use std::rc::Rc;
+
+fn main() {
+    fibers::spawn(|| Rc::new(1)).join().unwrap();
+}

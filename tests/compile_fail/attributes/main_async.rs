@@ -1,0 +1,2 @@
+#[fibers::main]
+async fn main() {}

@@ -1,0 +1,2 @@
+#[fibers::main]
+const unsafe extern "C" fn main<T>() {}

@@ -1,0 +1,2 @@
+#[fibers::main(workers)]
+fn main() {}

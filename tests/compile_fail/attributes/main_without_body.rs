@@ -1,0 +1,2 @@
+#[fibers::main]
+fn main();

@@ -1,0 +1,4 @@
+#[fibers::main]
+fn main() -> Result<(), std::num::ParseIntError> {
+    "1".parse::<u8>()
+}

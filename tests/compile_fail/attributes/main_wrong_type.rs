@@ -1,0 +1,4 @@
+#[fibers::main(workers = "two")]
+fn main() -> Result<(), std::num::ParseIntError> {
+    Ok(())
+}

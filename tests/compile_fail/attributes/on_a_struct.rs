@@ -1,0 +1,4 @@
+#[fibers::main]
+struct Main;
+
+fn main() {}

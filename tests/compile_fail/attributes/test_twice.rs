@@ -1,0 +1,5 @@
+#[fibers::test]
+#[test]
+fn works() {}
+
+fn main() {}

@@ -1,0 +1,5 @@
+use fibers::defer;
+
+fn main() {
+    let _guard = defer! { println!("at the end") };
+}

@@ -1,0 +1,10 @@
+use fibers::defer;
+
+fn f() -> Result<(), ()> {
+    defer! { f()?; }
+    Ok(())
+}
+
+fn main() {
+    f().unwrap();
+}

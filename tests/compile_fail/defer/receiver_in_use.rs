@@ -1,0 +1,7 @@
+use fibers::defer;
+
+fn main() {
+    let mut log = vec![1];
+    defer!(log.clear());
+    log.push(2);
+}

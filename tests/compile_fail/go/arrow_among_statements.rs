@@ -1,0 +1,14 @@
+use fibers::{channel, go};
+
+fn f(n: u32) -> Result<u32, ()> {
+    Ok(n)
+}
+
+fn main() {
+    let (tx, rx) = channel::<u32>(1);
+    go! {
+        f(1).unwrap();
+        tx <- 1;
+    };
+    go! { let v = <-rx; drop(v) };
+}

@@ -1,0 +1,15 @@
+use fibers::{channel, go};
+
+fn f(n: u32) -> Result<u32, ()> {
+    Ok(n)
+}
+
+fn main() {
+    let (tx, rx) = channel::<u32>(1);
+    go!(async { f(1) });
+    go!(async move { f(1) });
+    go!(f(1).await);
+    go!(async || f(1));
+    go!(move { f(1) });
+    drop((tx, rx));
+}

@@ -1,0 +1,11 @@
+use fibers::{channel, go};
+
+fn f(n: u32) -> Result<u32, ()> {
+    Ok(n)
+}
+
+fn main() {
+    let (tx, rx) = channel::<u32>(1);
+    go!(|n| f(n));
+    drop((tx, rx));
+}

@@ -1,0 +1,13 @@
+use fibers::{channel, go};
+
+fn f(n: u32) -> Result<u32, ()> {
+    Ok(n)
+}
+
+fn main() {
+    let (tx, rx) = channel::<u32>(1);
+    go!(f);
+    go!(local; tx.send);
+    go!(3);
+    drop((tx, rx));
+}

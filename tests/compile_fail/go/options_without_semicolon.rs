@@ -1,0 +1,14 @@
+use fibers::{channel, go};
+
+fn f(n: u32) -> Result<u32, ()> {
+    Ok(n)
+}
+
+fn main() {
+    let (tx, rx) = channel::<u32>(1);
+    go!(name = "x", f(1));
+    go!(name = "x");
+    go!(name = "x",);
+    go!(local);
+    drop((tx, rx));
+}

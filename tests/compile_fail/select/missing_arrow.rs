@@ -1,0 +1,12 @@
+use fibers::{channel, select};
+
+fn main() {
+    let (tx, rx) = channel::<u32>(1);
+    select! {
+        v = <-rx { drop(v) }
+        tx <- 1 { }
+        w = rx.recv_op() if true { drop(w) }
+        x = <-rx, 
+        default { }
+    }
+}

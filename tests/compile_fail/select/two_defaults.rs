@@ -1,0 +1,11 @@
+use fibers::{channel, select};
+
+fn main() {
+    let (tx, rx) = channel::<u32>(1);
+    select! {
+        default => {}
+        v = <-rx => drop(v),
+        default => {}
+        default => {}
+    }
+}
