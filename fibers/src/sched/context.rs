@@ -334,6 +334,10 @@ impl Core {
     #[inline]
     fn retire(&self, place: &StackHeader) {
         place.task.set(null());
+        if self.shared.stacks.exhausted().is_some() {
+            // Others wait for a stack, and hear of it through the cache.
+            return self.to_cache(place);
+        }
         if let Some(cold) = self.warm.replace(Some(NonNull::from(place))) {
             // SAFETY: a warm stack is registered, and nobody's.
             self.to_cache(unsafe { cold.as_ref() });

@@ -1,6 +1,7 @@
 //! A counted handle to a fiber of unknown type, and the jobs of the blocking pool.
 #![expect(unsafe_code, reason = "the handle counts a reference to the fiber's block")]
 
+use std::cell::Cell;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
@@ -59,10 +60,12 @@ impl<B> FiberRef<B> {
     }
 }
 
-/// A job for the blocking pool of the current runtime that has not been accepted yet.
-pub(crate) struct BlockingJob<B> {
+/// A job for the blocking pool of the current runtime that has not been accepted yet. Dropped before that, it is cancelled.
+pub(crate) struct BlockingJob<B: Body + 'static> {
     job: FiberRef<B>,
     pool: Arc<Pool>,
+    /// The run, and the reference that belongs to it, are somebody else's.
+    given_away: Cell<bool>,
 }
 
 impl<B: Body + 'static> BlockingJob<B> {
@@ -81,6 +84,7 @@ impl<B: Body + 'static> BlockingJob<B> {
         BlockingJob {
             job: here.job(spec, body),
             pool: here.pool().clone(),
+            given_away: Cell::new(false),
         }
     }
 
@@ -91,14 +95,9 @@ impl<B: Body + 'static> BlockingJob<B> {
         match unsafe { self.pool.submit(&self.job) } {
             Err(Refused::Full) => return None,
             Ok(()) => {}
-            Err(Refused::Closed) => {
-                // SAFETY: nobody else runs a job that was refused; then the reference of the run is given back.
-                unsafe {
-                    self.job.header().run(true);
-                    Task::release(self.job.task().0);
-                }
-            }
+            Err(Refused::Closed) => self.cancel(),
         }
+        self.given_away.set(true);
         Some(TaskHandle {
             task: self.job.clone().into_task(),
             pool: Some(self.pool.clone()),
@@ -112,5 +111,21 @@ impl<B: Body + 'static> BlockingJob<B> {
 
     pub(crate) fn job(&self) -> &B {
         &self.job
+    }
+
+    fn cancel(&self) {
+        // SAFETY: nobody else runs a job that was not accepted; then the reference of the run is given back.
+        unsafe {
+            self.job.header().run(true);
+            Task::release(self.job.task().0);
+        }
+    }
+}
+
+impl<B: Body + 'static> Drop for BlockingJob<B> {
+    fn drop(&mut self) {
+        if !self.given_away.get() {
+            self.cancel();
+        }
     }
 }

@@ -16,7 +16,6 @@ mod placement;
 mod queue;
 mod quiet;
 mod random;
-
 mod runtime;
 mod shared;
 mod shutdown;

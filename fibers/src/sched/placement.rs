@@ -249,16 +249,10 @@ impl Core {
         for (i, worker) in others.enumerate() {
             let (piece, tail) = rest.split_at(rest.len().div_ceil(workers - 1 - i));
             rest = tail;
-            self.hand_over(worker, piece);
+            if !piece.is_empty() {
+                worker.hand_over(piece);
+            }
         }
-    }
-
-    fn hand_over(&self, to: &Remote, tasks: &[NonNull<Task>]) {
-        if tasks.is_empty() {
-            return;
-        }
-        to.unstarted.push_oldest(tasks.iter().copied());
-        to.wake_for_handover();
     }
 
     /// Rule 6, before a fiber starts here.
@@ -278,7 +272,7 @@ impl Core {
             && live > load(least) + load(least) / 4 + SLACK
             && let Some(task) = self.remote().unstarted.pop_oldest()
         {
-            self.hand_over(least, &[task]);
+            least.hand_over(&[task]);
         }
     }
 }

@@ -101,10 +101,13 @@ impl Remote {
         sent
     }
 
-    /// Wakes the worker for fibers that were put into its queue of unstarted ones.
-    pub(super) fn wake_for_handover(&self) {
+    /// Puts unstarted fibers behind all that are here, where thieves see them, and wakes the worker. False, and nothing
+    /// is taken, if the runtime has ended.
+    pub(super) fn hand_over(&self, tasks: &[NonNull<Task>]) -> bool {
+        let taken = self.unstarted.push_oldest(tasks.iter().copied());
         fence(Ordering::SeqCst); // pairs with the one of the sleeper: it sees the fibers, or is seen to sleep
         self.wake();
+        taken
     }
 
     /// Ends the worker's sleep, if it sleeps.

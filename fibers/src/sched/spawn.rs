@@ -81,9 +81,7 @@ pub(super) fn spawn_from_outside<B: Body>(shared: &Arc<Shared>, spec: Spec, body
     let sent = match place {
         // Thieves see it there, even if the worker is busy for long.
         Place::Auto | Place::Spread if shared.several() => {
-            let to = &shared.workers[shared.next_spread()];
-            let sent = to.unstarted.push_oldest([task].into_iter());
-            to.wake_for_handover();
+            let sent = shared.workers[shared.next_spread()].hand_over(&[task]);
             shared.call_for_help();
             sent
         }

@@ -215,8 +215,14 @@ impl Core {
         self.turns.get() << 8 | u64::from(self.budget.get())
     }
 
-    /// Runs until the run is left.
+    /// Runs until the run is left. What goes wrong here cannot be mended: fibers hold pointers into this worker.
     pub(super) fn work(&self) {
+        let abort = AbortOnUnwind;
+        self.work_until_left();
+        std::mem::forget(abort);
+    }
+
+    fn work_until_left(&self) {
         loop {
             let came_from = self.slice();
             let now = self.turn();
@@ -458,21 +464,20 @@ impl Core {
 
     #[cold]
     fn send_to_place(&self, place: Place, task: NonNull<Task>) {
-        let to = match place {
-            Place::Auto | Place::Local => self.index,
-            Place::Spread => self.shared.next_spread(),
-            Place::Worker(n) => n % self.shared.workers.len(),
-        };
-        if to == self.index {
-            let queue = if place == Place::Spread {
-                &self.remote().unstarted
-            } else {
-                &self.fixed
-            };
-            queue.push(self.slice(), task);
-        } else {
+        match place {
+            Place::Auto | Place::Local => {
+                self.fixed.push(self.slice(), task);
+            }
+            Place::Spread => {
+                self.shared.workers[self.shared.next_spread()].hand_over(&[task]);
+            }
+            Place::Worker(n) if n % self.shared.workers.len() == self.index => {
+                self.fixed.push(self.slice(), task);
+            }
             // SAFETY: a new fiber; this worker's own runtime lives. No inbox of it is closed before its workers are gone.
-            unsafe { self.shared.workers[to].send(task) };
+            Place::Worker(n) => unsafe {
+                self.shared.workers[n % self.shared.workers.len()].send(task);
+            },
         }
     }
 
@@ -492,6 +497,16 @@ impl Core {
         self.ids.set(id + 1);
         self.ids_end.set(id + ID_BATCH);
         id
+    }
+}
+
+/// Ends the process if it is dropped.
+struct AbortOnUnwind;
+
+impl Drop for AbortOnUnwind {
+    fn drop(&mut self) {
+        crate::sys::write_stderr(b"a worker has panicked: giving up\n");
+        crate::sys::abort();
     }
 }
 
