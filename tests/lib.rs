@@ -1,6 +1,7 @@
 //! What the tests of this package share: seeds, watchdogs, performers of every kind, drop counters, subprocesses.
 //!
 //! Variables: `FIBERS_TEST_SEED` repeats a run; `FIBERS_STRESS` multiplies the full number of rounds (1: all of them).
+#![cfg(not(loom))]
 
 use fibers::{JoinHandle, Runtime};
 use std::any::Any;

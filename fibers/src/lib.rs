@@ -31,51 +31,72 @@
 #[cfg(not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))))]
 compile_error!("fibers runs on Linux, on x86-64 and aarch64: the context switch and the poller know no other machine");
 
+#[cfg(not(loom))]
 mod arch;
+#[cfg(not(loom))]
 mod blocking;
 mod channel;
 mod cond;
+#[cfg(not(loom))]
 mod defer;
+#[cfg(not(loom))]
 mod epoll;
+#[cfg(not(loom))]
 pub mod fiber;
+#[cfg(not(loom))]
 mod local;
-#[cfg(feature = "macros")]
+#[cfg(all(feature = "macros", not(loom)))]
 mod macros;
 pub mod op;
 mod prim;
+#[cfg(not(loom))]
 mod queue;
+#[cfg_attr(loom, path = "sched_model.rs")]
 mod sched;
+#[cfg(not(loom))]
 mod stack;
+#[cfg(not(loom))]
 pub mod sync;
+#[cfg(not(loom))]
 mod sys;
 pub mod time;
 mod timer;
 
+#[cfg(not(loom))]
 pub use blocking::spawn_blocking;
 pub use channel::{
     IntoIter, IntoRecvOp, Iter, Receiver, RecvError, RecvOp, RecvTimeoutError, SendError, SendOp, SendSlotOp, SendTimeoutError,
     Sender, TryIter, TryRecvError, TrySendError, channel, unbounded,
 };
 pub use cond::Cond;
+#[cfg(not(loom))]
 pub use defer::{Deferred, defer};
+#[cfg(not(loom))]
 pub use fiber::{JoinError, JoinHandle, current, spawn, spawn_local, yield_now};
-#[cfg(feature = "macros")]
+#[cfg(all(feature = "macros", not(loom)))]
 pub use macros::{main, test};
 pub use op::{Elapsed, Op};
+#[cfg(not(loom))]
 pub use queue::Queue;
+#[cfg(not(loom))]
 pub use sched::{Deadlock, Fiber, Handle, Runtime, RuntimeBuilder, Shutdown, run};
+#[cfg(not(loom))]
 pub use sync::WaitGroup;
 pub use time::sleep;
 
 /// Makes system calls fail, for tests. Not part of the API.
-#[cfg(any(test, feature = "fault-injection"))]
+#[cfg(all(any(test, feature = "fault-injection"), not(loom)))]
 #[doc(hidden)]
 pub use sys::fault;
+
+/// Fibers of the model: `run` makes the calling thread one, `shut_down` one whose runtime ends while it waits.
+#[cfg(loom)]
+pub use sched::{run, shut_down};
 
 /// What the macros expand into; not for direct use.
 #[doc(hidden)]
 pub mod __private {
-    #[cfg(feature = "macros")]
+    #[cfg(all(feature = "macros", not(loom)))]
     pub use crate::macros::entries as macros;
     pub use crate::op::private::*;
     pub use crate::op::{Op, Receive, Transmit, biased, choice, never};

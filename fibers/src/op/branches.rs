@@ -5,7 +5,7 @@
 
 use super::cell::{Attempt, Me};
 use super::graph::Graph;
-use crate::prim::plain;
+use crate::prim;
 use crate::sched::{self, Here, WaitKind};
 
 /// A forced operation: guards have run, nacks exist, and the whole stays in place until the perform is over.
@@ -126,16 +126,7 @@ impl Picker {
 /// From the runtime's seeded generator on a fiber, from a shared sequence on a plain thread.
 #[cold]
 fn random(here: Option<Here>) -> u64 {
-    here.or_else(sched::here).map_or_else(thread_random, Here::random)
-}
-
-/// SplitMix64 (Steele, Lea and Flood 2014) over one process-wide counter.
-fn thread_random() -> u64 {
-    static COUNTER: plain::AtomicU64 = plain::AtomicU64::new(0x9E37_79B9_7F4A_7C15);
-    let mut z = COUNTER.fetch_add(0x9E37_79B9_7F4A_7C15, plain::Ordering::Relaxed);
-    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    z ^ (z >> 31)
+    here.or_else(sched::here).map_or_else(prim::random, Here::random)
 }
 
 #[cfg(all(test, not(loom)))]

@@ -38,7 +38,7 @@
     reason = "intrusive nodes that other threads reach while their performer waits"
 )]
 
-use crate::prim::{self, AtomicU32, Backoff, Ordering, Thread};
+use crate::prim::{self, AtomicU32, Backoff, Ordering, Thread, Witness};
 use crate::sched::{self, Here, TaskRef};
 use std::cell::{Cell as Plain, UnsafeCell};
 use std::fmt;
@@ -117,6 +117,8 @@ pub(crate) enum Decision {
 pub(crate) struct Cell {
     state: AtomicU32,
     waiter: Waiter,
+    /// Told that the waiter is read.
+    witness: Witness,
 }
 
 impl Cell {
@@ -124,6 +126,7 @@ impl Cell {
         Cell {
             state: AtomicU32::new(PENDING),
             waiter,
+            witness: Witness::new(),
         }
     }
 
@@ -153,7 +156,7 @@ impl Cell {
     fn leave_pending_later(&self, to: u32) -> bool {
         let mut backoff = Backoff::new();
         loop {
-            backoff.wait();
+            backoff.wait(&self.state, |state| state == CLAIMED);
             let left = self.state.compare_exchange(PENDING, to, Ordering::AcqRel, Ordering::Acquire);
             match left {
                 Ok(_) => return true,
@@ -169,12 +172,12 @@ impl Cell {
 
     /// Only the claimer. Release: pairs with the Acquire of the next claim.
     fn unclaim(&self) {
-        self.state.store(PENDING, Ordering::Release);
+        prim::release(&self.state, PENDING);
     }
 
     /// Only the claimer, or for a lone cell the holder of its source's lock. Release: pairs with [`Cell::decision`].
     fn decide(&self, branch: u32) {
-        self.state.store(DECIDED + branch, Ordering::Release);
+        prim::release(&self.state, DECIDED + branch);
     }
 
     /// Commits `branch` without a counterpart; false if the cell is final already.
@@ -194,6 +197,7 @@ impl Cell {
 
     #[inline]
     pub(crate) fn waiter(&self) -> Waiter {
+        self.witness.read();
         match &self.waiter {
             Waiter::Fiber(task) => Waiter::Fiber(*task),
             waiter => waiter.counted(),
@@ -306,6 +310,8 @@ struct Inner<P> {
     /// Written by the publication. Until then there is nothing to write, or to copy while the operation is built.
     links: MaybeUninit<Links<P>>,
     slot: P,
+    /// Told of accesses to links and slot.
+    witness: Witness,
 }
 
 impl<P> Inner<P> {
@@ -313,7 +319,10 @@ impl<P> Inner<P> {
     /// The lock of the source is held at which `node` was published in this round.
     unsafe fn links<'a>(node: *mut Self) -> &'a mut Links<P> {
         // SAFETY: the publication has written the links, and the lock excludes everybody else.
-        unsafe { (*node).links.assume_init_mut() }
+        unsafe {
+            (*node).witness.write();
+            (*node).links.assume_init_mut()
+        }
     }
 }
 
@@ -335,6 +344,7 @@ impl<P> Node<P> {
         // SAFETY: the fields that must be initialised are written; `_pinned` has no bytes.
         unsafe {
             (&raw mut (*UnsafeCell::raw_get(&raw const (*to).inner)).slot).write(slot);
+            (&raw mut (*UnsafeCell::raw_get(&raw const (*to).inner)).witness).write(Witness::new());
             (&raw mut (*to).published).write(Plain::new(false));
             node.assume_init()
         }
@@ -342,7 +352,9 @@ impl<P> Node<P> {
 
     /// The slot of a node that is not linked anywhere, which `&mut` proves: a publication needs the node to stay in place.
     pub(crate) fn slot(&mut self) -> &mut P {
-        &mut self.inner.get_mut().slot
+        let inner = self.inner.get_mut();
+        inner.witness.write();
+        &mut inner.slot
     }
 
     /// Tries to commit without waiting. Returns the attempt's result; the node is not linked.
@@ -350,7 +362,10 @@ impl<P> Node<P> {
     pub(crate) fn attempt<S: State>(&self, source: &Source<S>, me: &mut Me<'_>, side: &impl Exchange<S, P>) -> Attempt {
         let mut state = source.lock();
         // SAFETY: the node is unlinked (it is not published in this round), so only its performer reaches it.
-        let slot = unsafe { &mut (*self.inner.get()).slot };
+        let slot = unsafe {
+            (*self.inner.get()).witness.write();
+            &mut (*self.inner.get()).slot
+        };
         side.attempt(&mut state, slot, me)
     }
 
@@ -420,6 +435,7 @@ impl<P> Queue<P> {
     unsafe fn push(&mut self, node: *mut Inner<P>, me: &Me<'_>) {
         // SAFETY: the caller's contract; `tail` is linked, hence alive (rule 1).
         unsafe {
+            (*node).witness.write();
             (*node).links.write(Links {
                 next: ptr::null_mut(),
                 prev: self.tail,
@@ -475,6 +491,7 @@ impl<P> Queue<P> {
                     Claim::Held => unsafe {
                         self.unlink(node);
                         let waiter = cell.waiter();
+                        (*node).witness.write();
                         let result = exchange(&mut (*node).slot);
                         cell.decide(branch);
                         if me.shared {
@@ -544,6 +561,7 @@ impl<P> Queue<P> {
             // SAFETY: a linked node and its cell are alive while the lock is held, which `&mut self` proves (rule 1); the
             // decision is the last access to either.
             unsafe {
+                (*node).witness.write();
                 if !wanted(&(*node).slot) {
                     return false;
                 }
@@ -601,7 +619,7 @@ fn claim_both(me: &Me<'_>, other: &Cell, other_lone: bool) -> Claim {
 #[inline(never)]
 fn claim_in_order(me: &Cell, other: &Cell) -> Claim {
     let won = |won, otherwise| if won { Claim::Held } else { otherwise };
-    match ptr::from_ref(me) < ptr::from_ref(other) {
+    match me.witness.precedes(&other.witness) {
         true => {
             if !me.claim() {
                 return Claim::Lost;
@@ -696,6 +714,8 @@ pub(crate) const TX_READY: u32 = 4;
 pub struct Source<S> {
     word: AtomicU32,
     state: UnsafeCell<S>,
+    /// Told of each time the lock is held.
+    witness: Witness,
 }
 
 // SAFETY: the state is reached only under the lock.
@@ -706,6 +726,7 @@ impl<S: State> Source<S> {
         Source {
             word: AtomicU32::new(state.readiness()),
             state: UnsafeCell::new(state),
+            witness: Witness::new(),
         }
     }
 
@@ -721,6 +742,7 @@ impl<S: State> Source<S> {
         if self.word.fetch_or(LOCKED, Ordering::Acquire) & LOCKED != 0 {
             self.lock_contended();
         }
+        self.witness.write();
         Locked { source: self }
     }
 
@@ -728,9 +750,8 @@ impl<S: State> Source<S> {
     fn lock_contended(&self) {
         let mut backoff = Backoff::new();
         loop {
-            backoff.wait();
-            let free = self.word.load(Ordering::Relaxed) & LOCKED == 0;
-            if free && self.word.fetch_or(LOCKED, Ordering::Acquire) & LOCKED == 0 {
+            backoff.wait(&self.word, |word| word & LOCKED != 0);
+            if self.word.fetch_or(LOCKED, Ordering::Acquire) & LOCKED == 0 {
                 return;
             }
         }
@@ -760,6 +781,7 @@ impl<S: State> DerefMut for Locked<'_, S> {
 impl<S: State> Drop for Locked<'_, S> {
     fn drop(&mut self) {
         // Only the holder writes the word's other bits, so a store is enough. Release: pairs with lock and peek.
-        self.source.word.store(self.readiness(), Ordering::Release);
+        self.source.witness.write();
+        prim::release(&self.source.word, self.readiness());
     }
 }

@@ -35,6 +35,7 @@ mod choice;
 pub(crate) mod event;
 mod graph;
 mod guard;
+#[cfg(not(loom))]
 mod join;
 pub(crate) mod leaf;
 mod perform;
@@ -46,6 +47,7 @@ pub use basic::{Always, BoxOp, Label, Never, Wrap, always, never};
 pub use choice::{Choice, Choices, biased, choice};
 pub use graph::Graph;
 pub use guard::{Guard, Nack, OnAbort, WithNack, guard, with_nack};
+#[cfg(not(loom))]
 pub use join::JoinOp;
 
 pub(crate) use alarm::{AlarmLeaf, Alarmed, alarm_leaf, deadline_after};

@@ -12,7 +12,6 @@ use super::branches::{Branches, Picker};
 use super::cell::{Attempt, Cell, Decision, Me, Waiter};
 use crate::prim;
 use crate::sched::{self, Here, Report, Resumed, Wait};
-use crate::sys;
 use std::fmt;
 use std::mem;
 use std::ops::Range;
@@ -247,7 +246,7 @@ impl<'a, B: Branches> Publication<'a, B> {
                 prim::park();
                 continue;
             };
-            let now = sys::monotonic_ns();
+            let now = sched::now_ns();
             if now < deadline {
                 prim::park_timeout(Duration::from_nanos(deadline - now));
             } else if self.expire(then) {

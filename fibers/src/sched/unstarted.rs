@@ -195,7 +195,7 @@ impl Unstarted {
             let mut backoff = Backoff::new();
             // Acquire pairs with the release below.
             while self.locked.swap(true, Ordering::Acquire) {
-                backoff.wait();
+                backoff.pause();
             }
         }
         // SAFETY: under the lock, or by the only user.
