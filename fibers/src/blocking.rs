@@ -33,7 +33,6 @@ where
 {
     // SAFETY: `F` and `T` are `Send` and `'static`.
     let job = unsafe { BlockingJob::new(Builder::new().spec(Location::caller()), job(f)) };
-    let job = job.unwrap_or_else(|error| panic!("cannot run a blocking job: {error}"));
     loop {
         if let Some(task) = job.submit() {
             return JoinHandle::of_job(job.job(), task);

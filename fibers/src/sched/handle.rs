@@ -2,13 +2,12 @@
 #![expect(unsafe_code, reason = "the handle counts a reference to the fiber's block")]
 
 use std::cell::Cell;
-use std::io;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
 use super::blocking::{Pool, Refused};
 use super::current;
-use super::task::{Body, FiberRef, Spec, Task, allocate};
+use super::task::{Body, FiberRef, Spec, Task};
 
 /// A reference to a fiber's block, or to a job's, whatever its body is.
 ///
@@ -72,26 +71,21 @@ pub(crate) struct BlockingJob<B: Body + 'static> {
 impl<B: Body + 'static> BlockingJob<B> {
     /// Makes the job.
     ///
-    /// # Errors
-    /// If the spec asks for a stack that cannot be had.
-    ///
     /// # Panics
     /// Outside of a runtime.
     ///
     /// # Safety
     /// The body may be sent to another thread.
     #[track_caller]
-    pub(crate) unsafe fn new(spec: Spec, body: B) -> io::Result<Self> {
+    pub(crate) unsafe fn new(spec: Spec, body: B) -> Self {
         let Some(here) = current::here() else {
             panic!("spawn_blocking was called outside of a runtime: call it inside fibers::run(..) or Runtime::run(..)")
         };
-        let core = here.core();
-        let job = allocate(spec, core.next_id(), body, &core.shared.stacks)?;
-        Ok(BlockingJob {
-            job,
-            pool: core.shared.blocking.clone(),
+        BlockingJob {
+            job: here.job(spec, body),
+            pool: here.pool().clone(),
             given_away: Cell::new(false),
-        })
+        }
     }
 
     /// Hands the job to the pool. `None`: its queue is full; see [`BlockingJob::on_room`]. A pool whose runtime has ended
