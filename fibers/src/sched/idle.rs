@@ -79,11 +79,9 @@ impl Sleep {
         self.0.store(mode, Ordering::SeqCst);
     }
 
-    /// The sleeper is awake, whoever woke it.
-    fn over(&self, deep: &AtomicUsize) {
-        if !self.end_deep(deep) {
-            self.0.store(AWAKE, Ordering::Relaxed);
-        }
+    /// The sleeper is awake. True if somebody has woken it.
+    fn over(&self, deep: &AtomicUsize) -> bool {
+        !self.end_deep(deep) && !self.change(NAP)
     }
 }
 
@@ -93,17 +91,27 @@ impl Core {
     pub(super) fn rest(&self) {
         let began = self.clock.now();
         self.publish_idle();
-        let mut now = began;
-        while !self.has_work(now) && !self.look_around(began, now) {
-            self.wait_a_little(began, now);
+        let (mut now, mut watching_since) = (began, began);
+        while !self.has_work(now) && !self.look_around(watching_since, now) {
+            let woken = self.wait_a_little(watching_since, now);
             now = self.clock.now();
+            if woken {
+                // Whoever did that has something to give away, perhaps not at the first look.
+                watching_since = now;
+                self.placement.borrow_mut().set_deep(false);
+            }
         }
         self.publish_busy(now.saturating_sub(began));
+        // Not before: fibers that are woken by events must not be in the queue of a worker that counts as idle.
+        if self.undelivered.take() {
+            self.dispatch();
+        }
     }
 
     /// Whether `work` would find something to do.
     fn has_work(&self, now: u64) -> bool {
         !self.started.is_empty()
+            || self.undelivered.get()
             || self.doomed.get().is_some()
             || !self.remote().inbox.is_empty()
             || !self.fixed.is_empty()
@@ -137,14 +145,16 @@ impl Core {
         }
     }
 
-    fn wait_a_little(&self, began: u64, now: u64) {
+    /// True if somebody has woken the worker.
+    fn wait_a_little(&self, began: u64, now: u64) -> bool {
         let idle_for = now - began;
         let watching = self.several && self.phase.get() <= phase::DRAIN;
         if self.cache.borrow_mut().trim_some(TRIM_BATCH) {
-            return;
+            return false;
         }
         if watching && idle_for < SPIN_NS {
-            return (0..16).for_each(|_| std::hint::spin_loop());
+            (0..16).for_each(|_| std::hint::spin_loop());
+            return false;
         }
         let (mode, mut limit) = match watching {
             true if idle_for < DEEP_NS => (NAP, (idle_for / 8).clamp(NAP_MIN_NS, NAP_MAX_NS)),
@@ -159,12 +169,13 @@ impl Core {
             limit = limit.min(STUCK_NS);
         }
         let until_alarm = self.deadline_ns().saturating_sub(now);
-        self.sleep(mode, limit.min(until_alarm));
+        let woken = self.sleep(mode, limit.min(until_alarm));
         self.stuck.set(false);
+        woken
     }
 
-    /// Sleeps for `ns` at most (`u64::MAX`: without a limit), unless something has come meanwhile.
-    fn sleep(&self, mode: u32, ns: u64) {
+    /// Sleeps for `ns` at most (`u64::MAX`: without a limit), unless something has come meanwhile. True if it was woken.
+    fn sleep(&self, mode: u32, ns: u64) -> bool {
         let (remote, deep) = (self.remote(), &self.shared.deep);
         remote.sleep.begin(mode, deep);
         fence(Ordering::SeqCst); // pairs with the one of whoever hands fibers over
@@ -174,16 +185,16 @@ impl Core {
             && !self.board_asks();
         if stay {
             let limit = (ns != u64::MAX).then(|| Duration::from_nanos(ns));
-            let events = &mut *self.events.borrow_mut();
-            let waited = remote.poller.wait(limit, events);
-            remote.sleep.over(deep);
+            let waited = remote.poller.wait(limit, &mut self.events.borrow_mut());
+            let woken = remote.sleep.over(deep);
             match waited {
-                Ok(_) => self.dispatch(events),
+                Ok(count) => self.undelivered.set(count != 0),
                 // The poller is broken, which only a program that closes foreign descriptors achieves.
                 Err(_) => std::thread::sleep(Duration::from_millis(1)),
             }
+            woken
         } else {
-            remote.sleep.over(deep);
+            remote.sleep.over(deep)
         }
     }
 

@@ -1,4 +1,21 @@
 //! The scheduler: fibers that are pinned after their start, on workers that pick by themselves.
+//!
+//! A fiber that has not run yet is a block in a queue, and any worker may take it. With its first instruction it gets a
+//! stack and an owner, and from then on that worker's thread alone resumes it. So what a fiber touches (thread-locals, lock
+//! guards, values that are not `Send`) never changes threads. Others wake it by a push to its owner's inbox.
+//!
+//! ```text
+//!    task       the block of a fiber                   spawn, current   what callers see: from anywhere, from a fiber
+//!    context    stacks: start, suspend, end            handle, watcher  what the floors above hold on to
+//!    queue      started fibers, the inbox              runtime, enter   building, running, dropping a runtime
+//!    unstarted  those that may still move              thread           the other workers' threads
+//!    worker     the loop, and the owner's state        shutdown, quiet  how a run ends, and when nothing goes on
+//!    placement  who starts what where                  deadlock         who waits for what, for ever
+//!    idle       spin, nap, sleep, and be woken         blocking         threads for calls that block
+//!    affinity   a CPU for each worker                  panics, overflow what messages say of a fiber
+//! ```
+//!
+//! It knows nothing of operations: a fiber parks, somebody calls [`ready`] for it, once for each park.
 
 mod affinity;
 mod blocking;

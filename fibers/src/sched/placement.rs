@@ -144,7 +144,7 @@ impl Core {
         for victim in others {
             if self.is_deaf(victim, now) {
                 self.poll_for(victim, now);
-                if !self.started.is_empty() {
+                if self.undelivered.get() {
                     return true;
                 }
             }

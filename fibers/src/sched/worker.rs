@@ -141,7 +141,9 @@ pub(super) struct Core {
     pub(super) wheel: RefCell<Wheel<Alarm>>,
     pub(super) registry: RefCell<Slab<NonNull<StackHeader>>>,
     pub(super) cache: RefCell<StackCache>,
+    /// What was seen last, and whether it has not been served yet.
     pub(super) events: RefCell<Events>,
+    pub(super) undelivered: Cell<bool>,
     pub(super) placement: RefCell<Placement>,
     pub(super) shared: Arc<Shared>,
 }
@@ -197,6 +199,7 @@ impl Core {
             registry: RefCell::default(),
             cache: RefCell::new(StackCache::new(shared.stacks.clone(), CACHED_STACKS)),
             events: RefCell::new(Events::with_capacity(256)),
+            undelivered: Cell::new(false),
             placement: RefCell::new(Placement::new(shared.workers.len())),
             clock,
             shared,
@@ -410,34 +413,34 @@ impl Core {
     }
 
     /// A glance at the own poller, without waiting.
-    pub(super) fn poll(&self, now: u64) {
+    fn poll(&self, now: u64) {
         self.polled.set(now);
         self.remote().counters.polled_ns.store(now, Ordering::Relaxed);
         self.glance(self.remote());
+        if self.undelivered.take() {
+            self.dispatch();
+        }
     }
 
     /// A glance at the poller of a worker that has been busy for so long that it does not come to it.
     pub(super) fn poll_for(&self, busy: &Remote, now: u64) {
         busy.counters.polled_ns.store(now, Ordering::Relaxed);
-        if self.glance(busy) {
+        self.glance(busy);
+        if self.events.borrow().notified() {
             // It has gone to sleep meanwhile, and this was meant to wake it.
             let _ = busy.poller.notify();
         }
     }
 
-    /// True if there was a notification.
-    fn glance(&self, of: &Remote) -> bool {
-        let events = &mut *self.events.borrow_mut();
-        if of.poller.wait(Some(std::time::Duration::ZERO), events).is_err() {
-            return false;
-        }
-        self.dispatch(events);
-        events.notified()
+    fn glance(&self, of: &Remote) {
+        let seen = of.poller.wait(Some(std::time::Duration::ZERO), &mut self.events.borrow_mut());
+        self.undelivered.set(seen.is_ok_and(|count| count != 0));
     }
 
-    pub(super) fn dispatch(&self, events: &Events) {
+    /// Serves the events that were seen last.
+    pub(super) fn dispatch(&self) {
         if let Some(io) = self.shared.io.get() {
-            events.iter().for_each(|event| io.event(event));
+            self.events.borrow().iter().for_each(|event| io.event(event));
         }
     }
 

@@ -60,9 +60,15 @@ fn a_main_that_computes_is_relieved() {
         nap(50_000_000); // the other worker sleeps deeply by now
         let f = flag.clone();
         go(move || f.store(true, Ordering::SeqCst));
+        let began = Instant::now();
         while !flag.load(Ordering::SeqCst) {
             std::hint::spin_loop();
         }
+        assert!(
+            began.elapsed() < Duration::from_millis(500),
+            "relieved after {:?}",
+            began.elapsed()
+        );
     });
 }
 
@@ -400,5 +406,46 @@ fn blocking_pool_is_bounded_and_jobs_can_be_taken_back() {
         waiting[1].done.event.wait();
         too_many.done.event.wait();
         assert!(!pool.try_cancel(first.task().0));
+    });
+}
+
+/// Signals the event of the test that installed it.
+struct Bell(Arc<Event>);
+
+impl Io for Bell {
+    fn event(&self, event: crate::epoll::Event) {
+        assert!(event.token == 7 && event.is_readable());
+        self.0.signal();
+    }
+
+    fn as_any(&self) -> &(dyn std::any::Any + Send + Sync) {
+        &self.0
+    }
+}
+
+#[test]
+fn events_are_served_even_for_a_worker_that_is_busy() {
+    use std::io::Write;
+    use std::os::fd::AsFd;
+    let _dog = watchdog(60);
+    runtime(2).run(|| {
+        let (mut near, far) = std::os::unix::net::UnixStream::pair().unwrap();
+        let bell = Arc::new(Event::default());
+        let watcher = here().unwrap().watcher();
+        watcher.io(|| Box::new(Bell(bell.clone())));
+        watcher.add(far.as_fd(), 7, crate::epoll::Interest::READ).unwrap();
+        near.write_all(b"1").unwrap();
+        bell.wait(); // sleeping
+        let rung = Arc::new(AtomicBool::new(false));
+        let (r, b) = (rung.clone(), bell.clone());
+        go_to(Place::Worker(1), move || {
+            b.wait();
+            r.store(true, Ordering::SeqCst);
+        });
+        near.write_all(b"2").unwrap();
+        while !rung.load(Ordering::SeqCst) {
+            std::hint::spin_loop(); // worker 0, whose poller it is, does nothing else
+        }
+        watcher.delete(far.as_fd()).unwrap();
     });
 }
