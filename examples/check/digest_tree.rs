@@ -202,7 +202,7 @@ fn files_and_directories_without_permission() {
         temp.write(name, "");
     }
     for name in ["closed file", "closed directory", "new\nline"] {
-        fs::set_permissions(temp.0.join("tree").join(name), fs::Permissions::from_mode(0)).expect("a change of mode");
+        fs::set_permissions(temp.0.join("tree").join(name), fs::Permissions::from_mode(0o000)).expect("a change of mode");
     }
     let program = temp.0.join("digest_tree");
     // Others may run the copy. Not copied by this process: a sibling test that starts a program just then would hold the copy
