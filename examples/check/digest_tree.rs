@@ -202,10 +202,13 @@ fn files_and_directories_without_permission() {
         temp.write(name, "");
     }
     for name in ["closed file", "closed directory", "new\nline"] {
-        fs::set_permissions(temp.0.join("tree").join(name), fs::Permissions::from_mode(0)).expect("a change of mode");
+        fs::set_permissions(temp.0.join("tree").join(name), fs::Permissions::from_mode(0o000)).expect("a change of mode");
     }
     let program = temp.0.join("digest_tree");
-    fs::copy(program::path("digest_tree"), &program).expect("a copy that others may run");
+    // Others may run the copy. Not copied by this process: a sibling test that starts a program just then would hold the copy
+    // open for writing, and it could not be run ("text file busy").
+    let copied = Command::new("cp").arg(program::path("digest_tree")).arg(&program).status();
+    assert!(copied.is_ok_and(|status| status.success()), "a copy of the program");
     let run = |args: &[&str]| {
         let mut program = Program::at(program.clone()).args(args);
         program.command.current_dir(&temp.0);

@@ -30,7 +30,7 @@ mod main_function {
 fn goroutines() {
     let x = 1;
     go!(f(x));
-    go! { f(x) };
+    go! { f(x); };
     go!(f(x)).join().expect("f does not panic");
     if let Err(e) = go!(f(x)).join() { report(e) }
     yield_now();
@@ -101,7 +101,7 @@ fn times() {
 fn deferring() {
     let x = 1;
     defer!(f(x));
-    defer! { f(x) };
+    defer! { f(x); }
 }
 
 #[fibers::test]
@@ -137,7 +137,7 @@ fn combinators() {
     assert_eq!(a.clone().or(b.clone()).perform(), 1);
     assert_eq!(op::choice([a.clone(), b.clone()]).perform(), 1);
     assert_eq!(op::choice(vec![a.clone(), b.clone()]).perform(), 1);
-    assert_eq!(op::choice((0..3).map(op::always).collect::<Vec<_>>().into_iter()).try_perform().is_some(), true);
+    assert!(op::choice((0..3).map(op::always)).try_perform().is_some());
     assert_eq!(a.clone().wrap(f).perform(), 2);
     assert_eq!(op::guard(|| a.clone()).perform(), 1);
     assert_eq!(op::with_nack(|_| a.clone()).perform(), 1);
