@@ -18,7 +18,11 @@ fn main() {
         Some("blocking job") => blocking_job,
         other => panic!("no program is called {other:?}"),
     };
-    Runtime::builder().workers(2).build().expect("a runtime can be built").run(program);
+    Runtime::builder()
+        .workers(2)
+        .build()
+        .expect("a runtime can be built")
+        .run(program);
 }
 
 fn deadlock() {
@@ -41,7 +45,9 @@ fn lost_timeouts() {
     let receiver = rx.clone();
     let sum = spawn(move || {
         let receive = || receiver.recv_op().wrap(|v| v.unwrap());
-        (0..60).map(|_| choice((time::sleep_op(LONG).wrap(|()| 0), receive())).perform()).sum::<u32>()
+        (0..60)
+            .map(|_| choice((time::sleep_op(LONG).wrap(|()| 0), receive())).perform())
+            .sum::<u32>()
     });
     for _ in 0..20 {
         tx.send_timeout(1, LONG).unwrap();

@@ -122,7 +122,14 @@ impl<'a> Builder<'a> {
                     false => choice(branches).boxed(),
                 }
             }
-            Tree::Wrap(op, panics) => self.build(op).wrap(|()| if *panics { quiet_panic("wrap") }).boxed(),
+            Tree::Wrap(op, panics) => self
+                .build(op)
+                .wrap(|()| {
+                    if *panics {
+                        quiet_panic("wrap")
+                    }
+                })
+                .boxed(),
             Tree::Guard(op, panics) => {
                 let op = self.build(op);
                 guard(move || if *panics { quiet_panic("force") } else { op }).boxed()
@@ -185,7 +192,11 @@ impl Log {
     /// Whether everybody was told what they should have been told, had `winner` been committed.
     fn agrees(&self, winner: Option<usize>) -> bool {
         let chosen = |leaves: &Range<usize>| winner.is_some_and(|leaf| leaves.contains(&leaf));
-        let nacks = self.nacks.borrow().iter().all(|(nack, leaves)| nack.is_fired() != chosen(leaves));
+        let nacks = self
+            .nacks
+            .borrow()
+            .iter()
+            .all(|(nack, leaves)| nack.is_fired() != chosen(leaves));
         let told = |abort: &Abort| abort.ran == u32::from(abort.forced && !chosen(&abort.leaves));
         nacks && self.aborts.borrow().iter().all(told)
     }
@@ -284,7 +295,10 @@ fn f10_a_panicking_withdraw_leaves_nothing_linked() {
         on.eventually(|| ends.iter().all(|(tx, _)| tx.waiting_receivers() == 1));
         ends[0].0.send(1).unwrap();
         performer.join();
-        assert!(ends.iter().all(|(tx, _)| tx.waiting_receivers() == 0 && tx.try_send(1).is_err()));
+        assert!(
+            ends.iter()
+                .all(|(tx, _)| tx.waiting_receivers() == 0 && tx.try_send(1).is_err())
+        );
     });
 }
 
@@ -441,7 +455,12 @@ fn f25_huge_values_in_boxes_and_options() {
         let drops = Drops::default();
         for capacity in [0, 1] {
             let (tx, rx) = channel::<Option<Box<_>>>(capacity);
-            let receiver = on.spawn(move || rx.iter().flatten().map(|v: Box<fibers_tests::Counted<Vec<u8>>>| v.value.len()).sum::<usize>());
+            let receiver = on.spawn(move || {
+                rx.iter()
+                    .flatten()
+                    .map(|v: Box<fibers_tests::Counted<Vec<u8>>>| v.value.len())
+                    .sum::<usize>()
+            });
             for size in [0, 1, 4096, 1 << 20] {
                 tx.send(Some(Box::new(drops.make(vec![7; size])))).unwrap();
                 tx.send(None).unwrap();

@@ -111,7 +111,12 @@ fn c53_losing_timeouts_leave_no_timer() {
                 0 => receive.timeout(long).perform().unwrap(),
                 1 => choice((hour(), receive)).perform(),
                 2 => choice((receive, hour().wrap(|v| v), never(), hour())).perform(),
-                3 => choice(vec![hour().boxed(), hour().or(receive).boxed(), time::after(long).wrap(|()| 0).boxed()]).perform(),
+                3 => choice(vec![
+                    hour().boxed(),
+                    hour().or(receive).boxed(),
+                    time::after(long).wrap(|()| 0).boxed(),
+                ])
+                .perform(),
                 _ => receive.timeout(long).wrap(|v| v.unwrap()).timeout(long).perform().unwrap(),
             };
             assert_eq!(got, i);
@@ -135,7 +140,11 @@ fn c53_cancelled_through_every_combinator() {
         let moment = Duration::from_micros(300);
         for i in 0..n {
             loop {
-                let op = choice((never(), time::sleep_op(moment).wrap(|()| None).boxed(), rx.recv_op().wrap(|v| v.ok()).boxed()));
+                let op = choice((
+                    never(),
+                    time::sleep_op(moment).wrap(|()| None).boxed(),
+                    rx.recv_op().wrap(|v| v.ok()).boxed(),
+                ));
                 if let Some(v) = op.perform() {
                     assert_eq!(v, i);
                     break;

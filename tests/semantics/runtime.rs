@@ -115,7 +115,8 @@ fn c23_a_commit_that_races_the_shutdown_is_delivered() {
                             loop {
                                 let value = match i {
                                     0 => rx.recv().unwrap(),
-                                    1 => choice((rx.recv_op().wrap(|v| v.unwrap()), quit.recv_op().wrap(|_| unreachable!()))).perform(),
+                                    1 => choice((rx.recv_op().wrap(|v| v.unwrap()), quit.recv_op().wrap(|_| unreachable!())))
+                                        .perform(),
                                     _ => match rx.recv_timeout(Duration::from_micros(10)) {
                                         Ok(value) => value,
                                         Err(_) => continue,
@@ -303,7 +304,8 @@ fn f08_a_panic_in_the_middle_of_a_perform() {
             .map(|i| {
                 let rx = rx.clone();
                 spawn(move || {
-                    let v = choice((rx.recv_op(), rx.recv_op())).wrap(|v| if i % 2 == 0 { quiet_panic("wrap") } else { v.unwrap() });
+                    let v =
+                        choice((rx.recv_op(), rx.recv_op())).wrap(|v| if i % 2 == 0 { quiet_panic("wrap") } else { v.unwrap() });
                     v.perform()
                 })
             })
@@ -334,7 +336,11 @@ fn f13_a_fiber_resumes_on_its_thread() {
                         match (i + k) % 4 {
                             0 => yield_now(),
                             1 => time::sleep(Duration::from_micros(k)),
-                            2 => drop(choice((tx.send_op(i).wrap(|_| 0), rx.recv_op().wrap(|v| v.unwrap()))).timeout(Duration::from_micros(50)).perform()),
+                            2 => drop(
+                                choice((tx.send_op(i).wrap(|_| 0), rx.recv_op().wrap(|v| v.unwrap())))
+                                    .timeout(Duration::from_micros(50))
+                                    .perform(),
+                            ),
                             _ => assert_eq!(spawn(move || i).join().unwrap(), i),
                         }
                         assert_eq!((thread::current().id(), address()), (thread, before));

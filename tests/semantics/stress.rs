@@ -47,10 +47,14 @@ impl World {
         match rng.below(8) {
             0..3 => {
                 let value = self.drops.make(rng.next());
-                tx.send_op(value).wrap(move |sent| (sent.unwrap(), commit(Deed::Sent)).1).boxed()
+                tx.send_op(value)
+                    .wrap(move |sent| (sent.unwrap(), commit(Deed::Sent)).1)
+                    .boxed()
             }
             3..6 => rx.recv_op().wrap(move |v| commit(Deed::Received(v.unwrap()))).boxed(),
-            6 => time::sleep_op(Duration::from_micros(rng.below(200))).wrap(move |()| commit(Deed::Nothing)).boxed(),
+            6 => time::sleep_op(Duration::from_micros(rng.below(200)))
+                .wrap(move |()| commit(Deed::Nothing))
+                .boxed(),
             _ => never().boxed(),
         }
     }
@@ -74,7 +78,9 @@ impl World {
             2 => guard(move || a.or(b)).boxed(),
             3 => {
                 let fired = &self.fired;
-                a.on_abort(move || drop(fired.add())).or(b.on_abort(move || drop(fired.add()))).boxed()
+                a.on_abort(move || drop(fired.add()))
+                    .or(b.on_abort(move || drop(fired.add())))
+                    .boxed()
             }
             4 => {
                 let commits = &self.commits;
@@ -107,7 +113,12 @@ fn play(world: World, mut rng: Rng, n: u64) -> (u64, u64) {
             Deed::Nothing => {}
         }
         // A nack that has not fired by now never will: its subtree was chosen.
-        let kept = nacks.into_inner().unwrap().into_iter().filter(|nack| !nack.is_fired()).count();
+        let kept = nacks
+            .into_inner()
+            .unwrap()
+            .into_iter()
+            .filter(|nack| !nack.is_fired())
+            .count();
         assert!(kept <= 3, "{kept} nested subtrees were chosen");
     }
     (sent, received)
@@ -133,7 +144,12 @@ fn c66_c69_random_graphs_conserve_values_and_decide_once() {
         assert_eq!(world.commits.get(), 6 * n);
         // Quiet: nobody waits anywhere, and what was sent and not received is buffered.
         let buffered: usize = world.channels.iter().map(|(_, rx)| rx.len()).sum();
-        assert!(world.channels.iter().all(|(tx, _)| tx.waiting_senders() + tx.waiting_receivers() == 0));
+        assert!(
+            world
+                .channels
+                .iter()
+                .all(|(tx, _)| tx.waiting_senders() + tx.waiting_receivers() == 0)
+        );
         assert_eq!(sent, received + buffered as u64);
         assert_eq!(world.drops.live(), buffered as isize);
         let World { channels, drops, .. } = world;
@@ -216,7 +232,11 @@ fn c68_a_ring_with_random_aborts() {
                         };
                         let Ok(token) = token else { return };
                         let mut slot = Some(token + 1);
-                        while let Err(_) = to.send_slot_op(&mut slot).timeout(Duration::from_micros(rng.below(50))).perform() {}
+                        while let Err(_) = to
+                            .send_slot_op(&mut slot)
+                            .timeout(Duration::from_micros(rng.below(50)))
+                            .perform()
+                        {}
                         if slot.is_some() {
                             return;
                         }

@@ -12,14 +12,22 @@ const MOMENT: Duration = Duration::from_millis(2);
 #[test]
 fn f27_for_ever() {
     everywhere(|_| {
-        let for_ever = [Duration::MAX, Duration::from_secs(u64::MAX), Duration::from_nanos(u64::MAX), Duration::from_nanos(u64::MAX - 1)];
+        let for_ever = [
+            Duration::MAX,
+            Duration::from_secs(u64::MAX),
+            Duration::from_nanos(u64::MAX),
+            Duration::from_nanos(u64::MAX - 1),
+        ];
         for long in for_ever {
             assert_eq!(sleep_op(long).try_perform(), None);
             assert_eq!(sleep_op(long).timeout(MOMENT).perform(), Err(Elapsed));
             assert_eq!(after(long).timeout(MOMENT).perform(), Err(Elapsed));
             assert_eq!(never::<()>().timeout(long).timeout(MOMENT).perform(), Err(Elapsed));
             let (_tx, rx) = channel::<()>(0);
-            assert_eq!(choice((rx.recv_op().wrap(drop), sleep_op(long))).timeout(MOMENT).perform(), Err(Elapsed));
+            assert_eq!(
+                choice((rx.recv_op().wrap(drop), sleep_op(long))).timeout(MOMENT).perform(),
+                Err(Elapsed)
+            );
             let (ticker, timer) = (Ticker::new(long), Timer::new(long));
             assert!(choice((ticker.recv_op(), timer.recv_op())).timeout(MOMENT).perform().is_err());
             assert_eq!((ticker.try_recv(), timer.try_recv()), (None, None));
@@ -207,7 +215,11 @@ fn f30_a_stopped_timer_can_be_reset_for_those_who_wait() {
         let (ready, is_ready) = channel::<()>(0);
         let receiver = {
             let timer = timer.clone();
-            on.spawn(move || choice((ready.send_op(()).wrap(|_| None), timer.recv_op().wrap(Some))).perform().or_else(|| Some(timer.recv())))
+            on.spawn(move || {
+                choice((ready.send_op(()).wrap(|_| None), timer.recv_op().wrap(Some)))
+                    .perform()
+                    .or_else(|| Some(timer.recv()))
+            })
         };
         is_ready.recv().unwrap();
         assert!(timer.stop());

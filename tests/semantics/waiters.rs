@@ -83,7 +83,11 @@ fn c63_completed_while_publishing() {
             assert_eq!(tx.waiting_receivers(), 0);
             // A branch published earlier is met by the publish function of a later one.
             let withdrawn = Counter::default();
-            let meets = base(|| None, |_: Completer<u64>| tx.try_send(i + 1).unwrap(), || drop(withdrawn.add()));
+            let meets = base(
+                || None,
+                |_: Completer<u64>| tx.try_send(i + 1).unwrap(),
+                || drop(withdrawn.add()),
+            );
             assert_eq!(choice((rx.recv_op().wrap(|v| v.unwrap()), meets)).perform(), i + 1);
             assert_eq!(withdrawn.get(), 1);
             // Nothing is left over: the next wait really waits.
@@ -108,7 +112,12 @@ fn c63_decided_during_registration() {
             .collect();
         let mut next = [0; 20];
         for _ in 0..2 * n {
-            let (i, v) = choice(ends.iter().enumerate().map(|(i, (_, rx))| rx.recv_op().wrap(move |v| (i, v.unwrap())))).perform();
+            let (i, v) = choice(
+                ends.iter()
+                    .enumerate()
+                    .map(|(i, (_, rx))| rx.recv_op().wrap(move |v| (i, v.unwrap()))),
+            )
+            .perform();
             assert_eq!(v, next[i]);
             next[i] += 1;
         }
@@ -153,7 +162,11 @@ fn c63_a_completer_of_an_earlier_round_is_refused() {
         let performer = {
             let (kept, timer, withdrawn) = (kept.clone(), timer.clone(), withdrawn.clone());
             on.spawn(move || {
-                let op = base(|| None, |c: Completer<u64>| kept.lock().unwrap().push(c), || drop(withdrawn.add()));
+                let op = base(
+                    || None,
+                    |c: Completer<u64>| kept.lock().unwrap().push(c),
+                    || drop(withdrawn.add()),
+                );
                 choice((op, timer.recv_op().wrap(|_| 0))).perform()
             })
         };
@@ -244,7 +257,10 @@ fn c58_threads_meet_whoever_is_there() {
             for i in 0..n {
                 let v = match i % 2 {
                     0 => to_rx.recv(),
-                    _ => choice((to_rx.recv_op(), to_rx.recv_op())).timeout(Duration::from_secs(3600)).perform().unwrap(),
+                    _ => choice((to_rx.recv_op(), to_rx.recv_op()))
+                        .timeout(Duration::from_secs(3600))
+                        .perform()
+                        .unwrap(),
                 };
                 match i % 3 {
                     0 => choice((from_tx.send_op(v.unwrap()), never())).perform().unwrap(),
@@ -283,12 +299,20 @@ fn c58_a_crowd_of_both_kinds() {
                 for i in 0..n {
                     match sends {
                         true => choice((txs[0].send_op(i), txs[1].send_op(i))).perform().unwrap(),
-                        false => drop((choice((rxs[1].recv_op(), rxs[0].recv_op())).perform().unwrap(), received.add())),
+                        false => drop((
+                            choice((rxs[1].recv_op(), rxs[0].recv_op())).perform().unwrap(),
+                            received.add(),
+                        )),
                     }
                 }
             }
         };
-        let crowd = [on.spawn(play(true)), on.spawn(play(false)), Task::Thread(thread::spawn(play(true))), Task::Thread(thread::spawn(play(false)))];
+        let crowd = [
+            on.spawn(play(true)),
+            on.spawn(play(false)),
+            Task::Thread(thread::spawn(play(true))),
+            Task::Thread(thread::spawn(play(false))),
+        ];
         for task in crowd {
             on.eventually(|| task.is_finished());
             task.join();
