@@ -8,12 +8,12 @@ use std::any::Any;
 use std::fmt;
 use std::io::{self, Write};
 use std::panic::{self, AssertUnwindSafe};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicIsize, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, OnceLock};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The seed of this process: from `FIBERS_TEST_SEED`, else random. Printed, so that a failure can be repeated.
 pub fn seed() -> u64 {
@@ -311,10 +311,26 @@ pub fn subprocess(test: &str, child: impl FnOnce()) -> Output {
     }
     let mut command = Command::new(std::env::current_exe().expect("a test binary has a path"));
     command.args([test, "--exact", "--nocapture", "--test-threads=1"]);
-    let output = command.env(CHILD, "1").output().expect("the test binary can be run");
+    let output = finish(command.env(CHILD, "1"));
     let ran = String::from_utf8_lossy(&output.stdout);
     assert!(ran.contains("running 1 test"), "no test is named {test}:\n{ran}");
     output
+}
+
+/// Runs a program to its end. If it takes longer than [`HANG`], it is killed and the caller panics.
+#[track_caller]
+pub fn finish(command: &mut Command) -> Output {
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let mut child = child.expect("the program can be run");
+    let began = Instant::now();
+    while child.try_wait().expect("a child can be waited for").is_none() {
+        if began.elapsed() > HANG {
+            let _ = child.kill();
+            panic!("{command:?} hangs: {:?}", child.wait_with_output());
+        }
+        thread::sleep(Duration::from_millis(2));
+    }
+    child.wait_with_output().expect("its output can be read")
 }
 
 /// Panics unless `count` of `total` is what a coin of probability `p` gives, within six standard deviations.
