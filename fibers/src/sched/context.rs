@@ -139,7 +139,7 @@ impl Core {
     fn adopt(&self, task: NonNull<Task>, place: &StackHeader) {
         // SAFETY: the caller has taken it out of a queue.
         let header = unsafe { task.as_ref() };
-        header.owner.set(self.remote);
+        header.set_owner(self.remote);
         self.started_site.set(header.site);
         header.stack.set(place);
         header.set(flag::STARTED);

@@ -121,8 +121,9 @@ pub(crate) struct Task {
     pub(super) sp: Cell<Sp>,
     /// Its stack, from the start on.
     pub(super) stack: Cell<*const StackHeader>,
-    /// The worker that runs it, from the start on. Written before anybody can owe it a wake.
-    pub(super) owner: Cell<*const Remote>,
+    /// The worker that runs it, from the start on; null again once it has been given up, so that a late wake goes nowhere.
+    /// Written by the owner: before anybody can owe it a wake, and when it gives the fiber up.
+    owner: AtomicPtr<Remote>,
     refs: AtomicU32,
     /// Relaxed throughout: read by others only where something else orders it.
     flags: AtomicU32,
@@ -154,6 +155,18 @@ impl Task {
     pub(super) fn clear(&self, bits: u32) {
         self.flags
             .store(self.flags.load(Ordering::Relaxed) & !bits, Ordering::Relaxed);
+    }
+
+    /// The worker that runs it. Null if it has not started, or was given up.
+    #[inline(always)]
+    pub(super) fn owner(&self) -> *const Remote {
+        // Relaxed: who is owed a wake is known through a lock. Whoever just misses that a fiber was given up sends the wake to
+        // the inbox of its owner, where it is ignored.
+        self.owner.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_owner(&self, owner: *const Remote) {
+        self.owner.store(owner.cast_mut(), Ordering::Relaxed);
     }
 
     pub(super) fn extras(&self) -> Option<&Extras> {
@@ -304,7 +317,7 @@ fn header(vtable: &'static VTable, spec: &Spec, id: u64) -> Task {
         link: AtomicPtr::new(PARKED),
         sp: Cell::new(Sp::NULL),
         stack: Cell::new(null()),
-        owner: Cell::new(null()),
+        owner: AtomicPtr::default(),
         refs: AtomicU32::new(2),
         flags: AtomicU32::new(flags),
         id,
