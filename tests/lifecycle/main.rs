@@ -1,6 +1,7 @@
 //! The life of fibers and runtimes seen from outside: how they start, end, are given up, and what must not happen after that.
 
 mod given_up;
+mod idle;
 
 use std::time::Duration;
 
