@@ -1,5 +1,6 @@
 //! The life of fibers and runtimes seen from outside: how they start, end, are given up, and what must not happen after that.
 
+mod exhausted;
 mod given_up;
 mod idle;
 

@@ -310,6 +310,7 @@ impl Core {
         match unsafe { self.start(task) } {
             Ok(()) => self.stuck.set(false),
             Err(_) => {
+                debug_assert!(self.held.get().is_none(), "a held fiber is forgotten");
                 self.held.set(Some(task));
                 self.stuck.set(true);
             }
@@ -323,7 +324,8 @@ impl Core {
             return None;
         }
         self.overtaken.set(0);
-        if self.remote().unstarted.is_empty() {
+        // There is one place for a fiber that was taken out and could not be started, so nothing is taken while it is in use.
+        if self.held.get().is_some() || self.remote().unstarted.is_empty() {
             return self.pop_unstarted();
         }
         let now = if now == 0 { self.clock.now() } else { now };
