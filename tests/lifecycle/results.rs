@@ -22,7 +22,10 @@ fn panic_when_dropped() {
         let rt = Runtime::builder().workers(1).blocking_threads(1).build().unwrap();
         rt.run(|| {
             drop(spawn(|| OnDrop(|| panic!("from the destructor of a result"))));
-            drop(spawn_blocking(|| OnDrop(|| panic!("from the destructor of a result"))));
+            drop(spawn_blocking(|| {
+                std::thread::sleep(A_MOMENT); // until the handle is gone
+                OnDrop(|| panic!("from the destructor of a result"))
+            }));
             sleep(A_MOMENT);
             assert_eq!(spawn(|| 1).join().unwrap(), 1);
             let next = spawn_blocking(|| 2).join_op().timeout(Duration::from_secs(10)).perform();
