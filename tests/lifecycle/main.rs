@@ -3,6 +3,7 @@
 mod exhausted;
 mod given_up;
 mod idle;
+mod published;
 mod results;
 
 use std::time::Duration;

@@ -260,6 +260,21 @@ impl Here {
         Unsuspended { here: self, before }
     }
 
+    /// Whether a guard of [`forbid_suspend`](Self::forbid_suspend) is held.
+    #[inline(always)]
+    pub(crate) fn may_not_suspend(self) -> bool {
+        self.core().unusual.get() & unusual::FORBIDDEN != 0
+    }
+
+    /// What a suspension does while it is forbidden.
+    ///
+    /// # Panics
+    /// Always, with the reason.
+    #[cold]
+    pub(crate) fn refuse_to_suspend(self) -> ! {
+        panic!("{}", self.core().forbidden.get().unwrap_or("suspending is forbidden here"))
+    }
+
     /// The fiber's own value under this key (the address of a static).
     pub(crate) fn local(self, key: usize) -> Option<Rc<dyn Any>> {
         self.place().locals.get(key)
