@@ -298,7 +298,7 @@ impl Builder {
         self
     }
 
-    /// Starts it on worker `n`, counted from 0: for fibers that belong together, or to a thread.
+    /// Starts it on worker `n`, counted from 0 and beginning again after the last: for fibers that belong together, or to a thread.
     pub fn worker(mut self, n: usize) -> Self {
         self.place = Place::Worker(n);
         self
@@ -307,7 +307,7 @@ impl Builder {
     /// Spawns the fiber into the current runtime.
     ///
     /// # Errors
-    /// If no stack can be had, if the stack size is absurd, or if there is no worker of the given number.
+    /// If no stack can be had, or if the stack size is absurd.
     ///
     /// # Panics
     /// Outside of a runtime.

@@ -20,7 +20,10 @@ use std::time::Duration;
 /// Performs a forced operation, blocking the fiber or thread until one leaf is committed.
 pub(crate) fn perform<B: Branches>(mut branches: B) -> B::Output {
     let here = sched::here();
-    let winner = if branches.leaves() == 1 {
+    let winner = if let Some(here) = here.filter(|here| here.may_not_suspend()) {
+        // Nothing is published: the fiber may have another perform published at this moment, whose wake it must consume first.
+        poll(&branches, Some(here)).unwrap_or_else(|| here.refuse_to_suspend())
+    } else if branches.leaves() == 1 {
         lone(&branches, here);
         0
     } else {

@@ -10,6 +10,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::NonNull;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -29,11 +30,11 @@ unsafe impl Send for Job {}
 
 impl Job {
     fn run(self, cancelled: bool) {
-        // SAFETY: out of the queue, so this is the only run; then the reference of the run is given back.
-        unsafe {
-            self.0.as_ref().run(cancelled);
-            Task::release(self.0);
-        }
+        // SAFETY: out of the queue, so this is the only run.
+        unsafe { self.0.as_ref().run(cancelled) };
+        // A result that nobody wants may panic when it is dropped: the hook has reported that, and the thread goes on.
+        // SAFETY: the reference of the run.
+        let _ = catch_unwind(AssertUnwindSafe(|| unsafe { Task::release(self.0) }));
     }
 }
 

@@ -139,7 +139,7 @@ impl Core {
     fn adopt(&self, task: NonNull<Task>, place: &StackHeader) {
         // SAFETY: the caller has taken it out of a queue.
         let header = unsafe { task.as_ref() };
-        header.owner.set(self.remote);
+        header.set_owner(self.remote);
         self.started_site.set(header.site);
         header.stack.set(place);
         header.set(flag::STARTED);
@@ -385,11 +385,11 @@ impl Core {
         // SAFETY: the fiber was taken out of the unstarted ones to be run here.
         unsafe { task.run(self.cancels(task)) };
         place.locals.end();
-        place.raises.set(0);
         // What is left of its body may be dropped by this, so the fiber is still the one that runs.
         // SAFETY: the fiber's own reference.
-        unsafe { Task::release(NonNull::from(task)) };
+        unsafe { Task::end(NonNull::from(task), &place.locals) };
         self.current.set(null());
+        place.raises.set(0);
     }
 }
 

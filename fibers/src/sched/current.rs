@@ -260,6 +260,21 @@ impl Here {
         Unsuspended { here: self, before }
     }
 
+    /// Whether a guard of [`forbid_suspend`](Self::forbid_suspend) is held.
+    #[inline(always)]
+    pub(crate) fn may_not_suspend(self) -> bool {
+        self.core().unusual.get() & unusual::FORBIDDEN != 0
+    }
+
+    /// What a suspension does while it is forbidden.
+    ///
+    /// # Panics
+    /// Always, with the reason.
+    #[cold]
+    pub(crate) fn refuse_to_suspend(self) -> ! {
+        panic!("{}", self.core().forbidden.get().unwrap_or("suspending is forbidden here"))
+    }
+
     /// The fiber's own value under this key (the address of a static).
     pub(crate) fn local(self, key: usize) -> Option<Rc<dyn Any>> {
         self.place().locals.get(key)
@@ -367,7 +382,7 @@ impl Core {
     pub(super) fn ready(&self, task: TaskRef) {
         // SAFETY: a wake is owed to it, so it has not ended, and this wake is the only one.
         unsafe {
-            if task.0.as_ref().owner.get() == self.remote {
+            if task.0.as_ref().owner() == self.remote {
                 self.started.push(task.0);
             } else {
                 self.ready_elsewhere(task);
@@ -379,8 +394,10 @@ impl Core {
     /// As for [`ready`](super::ready).
     #[inline(never)]
     unsafe fn ready_elsewhere(&self, task: TaskRef) {
-        // SAFETY: the owner of a fiber that has not ended is there.
-        let owner = unsafe { &*task.0.as_ref().owner.get() };
+        // SAFETY: a wake is owed to it, so its block is there, and so is its owner, unless it was given up.
+        let Some(owner) = (unsafe { task.0.as_ref().owner().as_ref() }) else {
+            return; // nobody will ever resume it
+        };
         if owner.shared() == Arc::as_ptr(&self.shared) {
             // SAFETY: a wake is owed to it; this worker's own runtime lives.
             unsafe { owner.send(task.0) };

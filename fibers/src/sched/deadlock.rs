@@ -96,9 +96,7 @@ impl Core {
         let found = policy != Deadlock::Ignore
             && !shared.board.reported.load(Ordering::Relaxed)
             && shared.descriptors.load(Ordering::Relaxed) == 0
-            && shared.is_quiet()
-            && !shared.expects()
-            && !shared.has_foreign_threads();
+            && shared.if_quiet(|shared| !shared.expects() && !shared.has_foreign_threads()) == Some(true);
         if !found || shared.board.reported.swap(true, Ordering::Relaxed) {
             return false;
         }

@@ -157,7 +157,7 @@ impl Core {
             return false;
         }
         let (mode, mut limit) = match watching {
-            true if idle_for < DEEP_NS => (NAP, (idle_for / 8).clamp(NAP_MIN_NS, NAP_MAX_NS)),
+            true if idle_for < DEEP_NS || self.others_have_unstarted() => (NAP, (idle_for / 8).clamp(NAP_MIN_NS, NAP_MAX_NS)),
             // The nap that begins a deep sleep.
             true if !self.placement.borrow().is_deep() => (DEEP, NAP_MIN_NS),
             // Not yet long enough to look for a deadlock.
@@ -174,6 +174,11 @@ impl Core {
         woken
     }
 
+    /// Whether there is anything that a watcher may take, once it has waited long enough.
+    fn others_have_unstarted(&self) -> bool {
+        self.shared.workers.iter().any(|worker| !worker.unstarted.is_empty())
+    }
+
     /// Sleeps for `ns` at most (`u64::MAX`: without a limit), unless something has come meanwhile. True if it was woken.
     fn sleep(&self, mode: u32, ns: u64) -> bool {
         let (remote, deep) = (self.remote(), &self.shared.deep);
@@ -182,7 +187,8 @@ impl Core {
         let stay = remote.inbox.is_empty_ordered()
             && remote.unstarted.is_empty()
             && self.shared.phase.load(Ordering::SeqCst) == self.phase.get()
-            && !self.board_asks();
+            && !self.board_asks()
+            && !self.may_end_anew();
         if stay {
             let limit = (ns != u64::MAX).then(|| Duration::from_nanos(ns));
             let waited = remote.poller.wait(limit, &mut self.events.borrow_mut());

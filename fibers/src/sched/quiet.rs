@@ -1,10 +1,13 @@
 //! When nothing can go on any more: the end of a shutdown, and deadlocks.
 //!
 //! A runtime is *quiet* if at one moment every worker was idle and nothing was on its way to any of them. Each worker has
-//! a counter that is odd while it is idle. Whoever asks (an idle worker) reads all counters, then the queues, then all
-//! counters again: if each was odd and none has changed, all workers were idle from the first reading to the second, and
-//! what the queues showed in between was true of one moment. From then on only alarms, descriptors, blocking jobs and
-//! threads of others can set anything in motion.
+//! a counter that is odd while it is idle. Whoever asks (an idle worker) reads all counters, then what might still set
+//! something in motion (alarms, blocking jobs, threads of others), then the queues, then all counters again: if each was odd
+//! and none has changed, all workers were idle from the first reading to the second, and what the queues showed in between
+//! was true of one moment.
+//!
+//! The order matters: a blocking job or a thread wakes somebody and then is gone. If it was gone when it was looked for, what
+//! it has woken is in a queue by the time that the queues are read, or has made a worker count.
 
 use super::shared::{Remote, Shared, phase};
 use super::worker::Core;
@@ -16,8 +19,8 @@ use crate::sys;
 const GRACE_NS: u64 = 100_000_000;
 
 impl Shared {
-    /// Whether nothing goes on in this runtime. Asked by an idle worker.
-    pub(super) fn is_quiet(&self) -> bool {
+    /// What `ask` says, if nothing goes on in this runtime from before it is asked until after. Called by an idle worker.
+    pub(super) fn if_quiet<R>(&self, ask: impl FnOnce(&Shared) -> R) -> Option<R> {
         // The counters only grow, so none has changed if their sum has not.
         let read = || {
             self.workers.iter().try_fold(0_u64, |sum, w| {
@@ -25,13 +28,18 @@ impl Shared {
                 (count % 2 == 1).then(|| sum.wrapping_add(count))
             })
         };
-        let before = read();
-        before.is_some()
-            && self
-                .workers
-                .iter()
-                .all(|w| w.inbox.is_empty_ordered() && w.unstarted.is_empty())
-            && read() == before
+        let before = read()?;
+        let answer = ask(self);
+        let queues = self
+            .workers
+            .iter()
+            .all(|w| w.inbox.is_empty_ordered() && w.unstarted.is_empty());
+        (queues && read() == Some(before)).then_some(answer)
+    }
+
+    /// How many times a worker has become idle or busy.
+    pub(super) fn idle_changes(&self) -> u64 {
+        self.workers.iter().map(|w| w.counters.idle.load(Ordering::SeqCst)).sum()
     }
 
     fn sum(&self, count: impl Fn(&Remote) -> usize) -> usize {
@@ -56,6 +64,15 @@ impl Shared {
     }
 }
 
+/// What becomes of a run in which nothing goes on, after the end of the main fiber.
+#[derive(Clone, Copy)]
+enum End {
+    Over,
+    /// Something may still wake a fiber.
+    Awaited,
+    Deadlock,
+}
+
 impl Core {
     /// After the end of the main fiber, on an idle worker: ends the run if it is over. True if the phase has changed.
     pub(super) fn may_end(&self, now: u64) -> bool {
@@ -66,22 +83,31 @@ impl Core {
             }
             return false;
         }
-        if !self.shared.is_quiet() {
-            self.quiet_since.set(None);
-            return false;
-        }
+        self.looked_at.set(self.shared.idle_changes());
         let since = self.quiet_since.get().unwrap_or(now);
-        self.quiet_since.set(Some(since));
-        let over = match self.shared.live() {
-            0 => true,
-            _ if self.shared.expects() => false,
-            _ if self.phase.get() == phase::UNWIND => now - since >= GRACE_NS || !self.shared.has_foreign_threads(),
-            _ => return self.detect_deadlock(),
+        let end = self.shared.if_quiet(|shared| match shared.live() {
+            0 => End::Over,
+            _ if shared.expects() => End::Awaited,
+            _ if self.phase.get() != phase::UNWIND => End::Deadlock,
+            _ if now - since >= GRACE_NS || !shared.has_foreign_threads() => End::Over,
+            _ => End::Awaited,
+        });
+        self.quiet_since.set(end.map(|_| since));
+        let over = match end {
+            Some(End::Over) => true,
+            Some(End::Deadlock) => return self.detect_deadlock(),
+            Some(End::Awaited) | None => false,
         };
         if over {
             self.shared.advance(phase::LEAVE);
         }
         over
+    }
+
+    /// Whether the answer of `may_end` may be another one since. Asked by a worker that has announced its sleep: another one
+    /// that becomes idle after that sees the sleeper, and wakes it.
+    pub(super) fn may_end_anew(&self) -> bool {
+        self.index == 0 && self.phase.get() >= phase::DRAIN && self.shared.idle_changes() != self.looked_at.get()
     }
 
     /// How long to sleep although nothing is known that would end the sleep.

@@ -10,7 +10,7 @@
 //! ignored.
 #![expect(unsafe_code, reason = "fibers are handled through pointers")]
 
-use std::ptr::NonNull;
+use std::ptr::{NonNull, null};
 
 use super::context::StackHeader;
 use super::current::Resumed;
@@ -107,7 +107,8 @@ impl Core {
     pub(super) fn abandon_if_stubborn(&self, task: &Task) {
         // SAFETY: a running fiber has a stack.
         let place = unsafe { &*task.stack.get() };
-        if place.raises.get() >= MAX_RAISES {
+        // One that is in a queue by now has been woken: it goes on, to take what it was woken for.
+        if place.raises.get() >= MAX_RAISES && task.link.load(Ordering::Relaxed) == PARKED {
             self.abandoned.set(true);
             self.ended.set(Some(NonNull::from(place)));
             self.to_native(&task.sp);
@@ -118,6 +119,9 @@ impl Core {
     /// Leaks a suspended fiber.
     pub(super) fn bury(&self, place: &StackHeader) {
         if let Some(task) = place.task() {
+            // A wake from this very thread must not find its way into the queue of started fibers,
+            // neither of this run nor of the next one; one that is in the inbox already is sorted out there.
+            task.set_owner(null());
             task.set(flag::LEAKED);
         }
         self.unregister(place);

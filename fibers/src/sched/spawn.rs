@@ -62,7 +62,9 @@ pub(super) fn ready_from_outside(task: TaskRef) {
     // SAFETY: a fiber that is owed a wake has not ended (or was leaked, with its runtime), so its owner is there. Once it
     // is in the inbox it may end, and its runtime with it: hence the count that is taken before and given back after.
     unsafe {
-        let owner = &*task.0.as_ref().owner.get();
+        let Some(owner) = task.0.as_ref().owner().as_ref() else {
+            return; // given up by a shutdown: nobody will ever resume it
+        };
         Arc::increment_strong_count(owner.shared());
         let keep = Arc::from_raw(owner.shared());
         owner.send(task.0);

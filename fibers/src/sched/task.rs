@@ -22,11 +22,12 @@ use std::fmt;
 use std::io;
 use std::marker::PhantomData;
 use std::ops::Deref;
-use std::panic::Location;
+use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::ptr::{NonNull, null};
 use std::sync::Arc;
 
 use super::context::StackHeader;
+use super::local::Locals;
 use super::shared::Remote;
 use crate::arch::Sp;
 use crate::prim::plain::{AtomicPtr, AtomicU32, Ordering, fence};
@@ -106,7 +107,7 @@ pub(super) struct Extras {
 
 struct VTable {
     run: unsafe fn(&Task, bool),
-    free: unsafe fn(NonNull<Task>),
+    free: unsafe fn(NonNull<Task>, Option<&Locals>),
     /// How many bytes before the task its extras stand; 0: it has none.
     extras: usize,
 }
@@ -121,8 +122,9 @@ pub(crate) struct Task {
     pub(super) sp: Cell<Sp>,
     /// Its stack, from the start on.
     pub(super) stack: Cell<*const StackHeader>,
-    /// The worker that runs it, from the start on. Written before anybody can owe it a wake.
-    pub(super) owner: Cell<*const Remote>,
+    /// The worker that runs it, from the start on; null again once it has been given up, so that a late wake goes nowhere.
+    /// Written by the owner: before anybody can owe it a wake, and when it gives the fiber up.
+    owner: AtomicPtr<Remote>,
     refs: AtomicU32,
     /// Relaxed throughout: read by others only where something else orders it.
     flags: AtomicU32,
@@ -154,6 +156,18 @@ impl Task {
     pub(super) fn clear(&self, bits: u32) {
         self.flags
             .store(self.flags.load(Ordering::Relaxed) & !bits, Ordering::Relaxed);
+    }
+
+    /// The worker that runs it. Null if it has not started, or was given up.
+    #[inline(always)]
+    pub(super) fn owner(&self) -> *const Remote {
+        // Relaxed: who is owed a wake is known through a lock. Whoever just misses that a fiber was given up sends the wake to
+        // the inbox of its owner, where it is ignored.
+        self.owner.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_owner(&self, owner: *const Remote) {
+        self.owner.store(owner.cast_mut(), Ordering::Relaxed);
     }
 
     pub(super) fn extras(&self) -> Option<&Extras> {
@@ -198,6 +212,23 @@ impl Task {
     /// The caller owns a reference and does not touch the task after this.
     #[inline]
     pub(super) unsafe fn release(task: NonNull<Task>) {
+        // SAFETY: the caller's promise.
+        unsafe { Task::give_back(task, None) }
+    }
+
+    /// As [`Task::release`], by the fiber itself, at its end. What is left of the body is dropped as a part of the fiber:
+    /// destructors may suspend and use the fiber's locals, and what they raise ends here.
+    ///
+    /// # Safety
+    /// As for `release`.
+    #[inline]
+    pub(super) unsafe fn end(task: NonNull<Task>, locals: &Locals) {
+        // SAFETY: the caller's promise.
+        unsafe { Task::give_back(task, Some(locals)) }
+    }
+
+    #[inline]
+    unsafe fn give_back(task: NonNull<Task>, locals: Option<&Locals>) {
         // SAFETY: the caller's reference keeps the block alive until the decrement.
         let header = unsafe { task.as_ref() };
         // The only reference left is the caller's: nobody can make another one. Acquire pairs with the decrements of the
@@ -209,7 +240,7 @@ impl Task {
             fence(Ordering::Acquire); // pairs with the decrements of the others
         }
         // SAFETY: nobody has a reference any more.
-        unsafe { (header.vtable.free)(task) }
+        unsafe { (header.vtable.free)(task, locals) }
     }
 
     fn retain(&self) {
@@ -242,23 +273,44 @@ unsafe fn run<B: Body>(task: &Task, cancelled: bool) {
 
 /// # Safety
 /// `task` is the header of a `Block<B>` made by [`allocate`], and nobody refers to it.
-unsafe fn free<B>(task: NonNull<Task>) {
-    // SAFETY: as above; the value is dropped once and its memory given back with the layout it was allocated with.
+unsafe fn free<B>(task: NonNull<Task>, locals: Option<&Locals>) {
+    // SAFETY: as above; the value is dropped once (the header needs no drop) and its memory given back with the layout it was
+    // allocated with.
     unsafe {
-        task.cast::<Block<B>>().drop_in_place();
+        drop_body(&raw mut (*task.cast::<Block<B>>().as_ptr()).body, locals);
         dealloc(task.as_ptr().cast(), Layout::new::<Block<B>>());
     }
 }
 
 /// # Safety
 /// `task` is the header inside an `Extended<B>` made by [`allocate`], and nobody refers to it.
-unsafe fn free_extended<B>(task: NonNull<Task>) {
-    // SAFETY: as above.
+unsafe fn free_extended<B>(task: NonNull<Task>, locals: Option<&Locals>) {
+    // SAFETY: as above. The extras go last: destructors may ask for the name.
     unsafe {
-        let whole = task.byte_sub(std::mem::offset_of!(Extended<B>, block)).cast::<Extended<B>>();
-        whole.drop_in_place();
-        dealloc(whole.as_ptr().cast(), Layout::new::<Extended<B>>());
+        let whole = task
+            .byte_sub(std::mem::offset_of!(Extended<B>, block))
+            .cast::<Extended<B>>()
+            .as_ptr();
+        drop_body(&raw mut (*whole).block.body, locals);
+        (&raw mut (*whole).extras).drop_in_place();
+        dealloc(whole.cast(), Layout::new::<Extended<B>>());
     }
+}
+
+/// Drops what is left of a body: for the fiber itself (`locals`), whose last act this is, or for whoever has had the last
+/// handle.
+///
+/// # Safety
+/// The body is dropped once, and nobody refers to it.
+#[inline(always)]
+unsafe fn drop_body<B>(body: *mut B, locals: Option<&Locals>) {
+    let Some(locals) = locals else {
+        // SAFETY: the caller's promise.
+        return unsafe { body.drop_in_place() };
+    };
+    // SAFETY: the caller's promise. A panic has been reported by the hook; the end of the runtime may raise here as well.
+    let _ = catch_unwind(AssertUnwindSafe(|| unsafe { body.drop_in_place() }));
+    locals.end();
 }
 
 /// Makes a block that is in no queue, with two references: the fiber's own and the one returned.
@@ -304,7 +356,7 @@ fn header(vtable: &'static VTable, spec: &Spec, id: u64) -> Task {
         link: AtomicPtr::new(PARKED),
         sp: Cell::new(Sp::NULL),
         stack: Cell::new(null()),
-        owner: Cell::new(null()),
+        owner: AtomicPtr::default(),
         refs: AtomicU32::new(2),
         flags: AtomicU32::new(flags),
         id,

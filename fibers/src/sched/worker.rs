@@ -129,6 +129,8 @@ pub(super) struct Core {
     pub(super) told: Cell<bool>,
     /// Since when nothing goes on, after the end of the main fiber.
     pub(super) quiet_since: Cell<Option<u64>>,
+    /// What the workers had counted when this one last asked whether the run is over.
+    pub(super) looked_at: Cell<u64>,
     pub(super) random: Random,
     pub(super) clock: Clock,
     polled: Cell<u64>,
@@ -189,6 +191,7 @@ impl Core {
             answered: Cell::new(shared.board.question()),
             told: Cell::new(false),
             quiet_since: Cell::new(None),
+            looked_at: Cell::new(0),
             random: Random::new(shared.config.seed, index as u64),
             polled: Cell::new(now),
             overtaken: Cell::new(0),
@@ -307,6 +310,7 @@ impl Core {
         match unsafe { self.start(task) } {
             Ok(()) => self.stuck.set(false),
             Err(_) => {
+                debug_assert!(self.held.get().is_none(), "a held fiber is forgotten");
                 self.held.set(Some(task));
                 self.stuck.set(true);
             }
@@ -320,7 +324,8 @@ impl Core {
             return None;
         }
         self.overtaken.set(0);
-        if self.remote().unstarted.is_empty() {
+        // There is one place for a fiber that was taken out and could not be started, so nothing is taken while it is in use.
+        if self.held.get().is_some() || self.remote().unstarted.is_empty() {
             return self.pop_unstarted();
         }
         let now = if now == 0 { self.clock.now() } else { now };

@@ -109,7 +109,13 @@ where
 /// How many threads the process has.
 pub(crate) fn thread_count() -> io::Result<usize> {
     seam!(ThreadCount);
-    Ok(fs::read_dir("/proc/self/task")?.count())
+    // Not the entries of /proc/self/task: that listing ends early if a thread dies while it is made.
+    let stat = fs::read("/proc/self/stat")?;
+    let stat = String::from_utf8_lossy(&stat);
+    // The name of the program comes first, in parentheses, and may contain anything.
+    let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields);
+    let threads = fields.split_ascii_whitespace().nth(17).and_then(|field| field.parse().ok());
+    threads.ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
 /// A number that differs from run to run, to seed a generator with. Falls back on the clock if the kernel has none.
