@@ -368,6 +368,9 @@ impl Core {
         // SAFETY: a wake is owed to it, so it has not ended, and this wake is the only one.
         unsafe {
             if task.0.as_ref().owner.get() == self.remote {
+                if self.unusual.get() & unusual::LEAKED != 0 && task.0.as_ref().has(flag::LEAKED) {
+                    return; // nobody will ever resume it
+                }
                 self.started.push(task.0);
             } else {
                 self.ready_elsewhere(task);

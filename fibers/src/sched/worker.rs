@@ -62,6 +62,8 @@ pub(super) mod unusual {
     pub(in crate::sched) const FORBIDDEN: u32 = 1 << 1;
     /// Some fiber has been resumed without a wake. Never cleared.
     pub(in crate::sched) const OFFERED: u32 = 1 << 2;
+    /// A fiber of this runtime has been leaked, now or in an earlier run. Wakes that come for it are ignored. Never cleared.
+    pub(in crate::sched) const LEAKED: u32 = 1 << 3;
 }
 
 /// What the wheel holds. When it is due the worker calls `fire(data)` on its own stack, holding no lock.
@@ -109,6 +111,8 @@ pub(super) struct Core {
     pub(super) held: Cell<Option<NonNull<Task>>>,
     /// There was no stack for the held fiber.
     pub(super) stuck: Cell<bool>,
+    /// Since when there has been none.
+    pub(super) stuck_since: Cell<Option<u64>>,
     /// The stack whose fiber ended last: the next one starts there.
     pub(super) warm: Cell<Option<NonNull<StackHeader>>>,
     /// A stack of its own size whose fiber has ended.
@@ -158,7 +162,11 @@ impl Core {
             current: Cell::new(null()),
             started: Started::new(),
             budget: Cell::new(0),
-            unusual: Cell::new(0),
+            unusual: Cell::new(if shared.leaked.load(Ordering::Relaxed) {
+                unusual::LEAKED
+            } else {
+                0
+            }),
             verdict: Cell::new(Resumed::Ready),
             native: Cell::new(Sp::NULL),
             left_native: Cell::new(false),
@@ -175,6 +183,7 @@ impl Core {
             fixed: Unstarted::new(false),
             held: Cell::new(None),
             stuck: Cell::new(false),
+            stuck_since: Cell::new(None),
             warm: Cell::new(None),
             ended: Cell::new(None),
             abandoned: Cell::new(false),
@@ -302,10 +311,16 @@ impl Core {
         }
         // SAFETY: out of a queue of unstarted fibers, on the native context.
         match unsafe { self.start(task) } {
-            Ok(()) => self.stuck.set(false),
+            Ok(()) => {
+                self.stuck.set(false);
+                self.stuck_since.set(None);
+            }
             Err(_) => {
                 self.held.set(Some(task));
                 self.stuck.set(true);
+                if self.stuck_since.get().is_none() {
+                    self.stuck_since.set(Some(self.clock.now()));
+                }
             }
         }
     }
@@ -317,7 +332,7 @@ impl Core {
             return None;
         }
         self.overtaken.set(0);
-        if self.remote().unstarted.is_empty() {
+        if self.held.get().is_some() || self.remote().unstarted.is_empty() {
             return self.pop_unstarted();
         }
         let now = if now == 0 { self.clock.now() } else { now };
@@ -448,6 +463,9 @@ impl Core {
             return Err(error);
         }
         let place = spec.place;
+        if place != Place::Auto {
+            self.shared.check_place(place)?;
+        }
         let fiber = allocate(spec, self.next_id(), body, &self.shared.stacks)?;
         let task = fiber.task().0;
         self.spawned.set(self.slice());
@@ -471,12 +489,12 @@ impl Core {
             Place::Spread => {
                 self.shared.workers[self.shared.next_spread()].hand_over(&[task]);
             }
-            Place::Worker(n) if n % self.shared.workers.len() == self.index => {
+            Place::Worker(n) if n == self.index => {
                 self.fixed.push(self.slice(), task);
             }
             // SAFETY: a new fiber; this worker's own runtime lives. No inbox of it is closed before its workers are gone.
             Place::Worker(n) => unsafe {
-                self.shared.workers[n % self.shared.workers.len()].send(task);
+                self.shared.workers[n].send(task);
             },
         }
     }
