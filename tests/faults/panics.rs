@@ -151,6 +151,7 @@ fn end_while_panicking(panic: fn(&'static str) -> !) {
         let builder = fibers::Runtime::builder().workers(1).shutdown(Shutdown::Unwind);
         builder.build().unwrap().run(|| {
             let (tx, rx) = channel::<&str>(0);
+            let listening = Counter::default();
             for _ in 0..2 {
                 let (tx, words) = (tx.clone(), words.clone());
                 spawn(move || {
@@ -158,11 +159,15 @@ fn end_while_panicking(panic: fn(&'static str) -> !) {
                     panic("and then a destructor that waits");
                 });
             }
+            let (waiting, listens) = (rx.clone(), listening.clone());
             spawn(move || {
                 let _listen = defer(move || assert_eq!(rx.iter().take(2).count(), 2));
+                listens.add();
                 fibers::op::never::<()>().perform();
             });
-            fibers::sleep(std::time::Duration::from_millis(5));
+            while waiting.waiting_senders() < 2 || listening.get() == 0 {
+                fibers::sleep(std::time::Duration::from_millis(1));
+            }
         });
         assert_eq!(heard.try_iter().collect::<Vec<_>>(), [true, true]);
     });

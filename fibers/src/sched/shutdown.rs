@@ -137,7 +137,7 @@ impl Core {
     }
 
     /// Whether the held fiber has waited for a stack for so long that only its siblings could help, by ending.
-    fn waits_in_vain(&self) -> bool {
+    pub(super) fn waits_in_vain(&self) -> bool {
         const LONG_NS: u64 = 1_000_000_000;
         let since = self.stuck_since.get();
         since.is_some_and(|since| self.clock.now().saturating_sub(since) >= LONG_NS)
