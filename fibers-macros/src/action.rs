@@ -268,7 +268,7 @@ fn classify(expr: Expr, name: &str) -> Result<Action> {
 /// Anything else is evaluated now in Go, which nobody expects of `go! { tx.send(1).unwrap() }`; so it has to be said.
 fn is_plain(receiver: &Expr) -> bool {
     match receiver {
-        Expr::Path(_) | Expr::Lit(_) | Expr::Struct(_) => true,
+        Expr::Path(_) | Expr::Lit(_) | Expr::Struct(_) | Expr::Range(_) | Expr::Array(_) | Expr::Tuple(_) => true,
         Expr::Field(it) => is_plain(&it.base),
         Expr::Index(it) => is_plain(&it.expr),
         Expr::Paren(it) => is_plain(&it.expr),

@@ -14,7 +14,7 @@ use std::panic::Location;
 /// begun can be [cancelled](JoinHandle::cancel); one that has begun runs to its end, also when the runtime ends before.
 ///
 /// # Panics
-/// Outside of a runtime.
+/// Outside of a runtime, and if the system gives no thread although the pool has none.
 ///
 /// # Blocking
 /// Suspends the fiber while the queue of the pool is full.
@@ -34,8 +34,10 @@ where
     // SAFETY: `F` and `T` are `Send` and `'static`.
     let job = unsafe { BlockingJob::new(Builder::new().spec(Location::caller()), job(f)) };
     loop {
-        if let Some(task) = job.submit() {
-            return JoinHandle::of_job(job.job(), task);
+        match job.submit() {
+            Ok(Some(task)) => return JoinHandle::of_job(job.job(), task),
+            Ok(None) => {}
+            Err(error) => panic!("cannot run a blocking job: no thread could be started: {error}"),
         }
         let room = Arc::new(Event::new());
         let theirs = room.clone();

@@ -41,6 +41,13 @@ impl<F: FnOnce() -> T, T> Body for Job<F, T> {
         self.outcome
             .complete(result.unwrap_or_else(|payload| Err(JoinError::from_panic(payload))));
     }
+
+    fn abandon(&self) {
+        // It may have had its result already, and have been given up in a destructor of its fiber-locals.
+        if !self.outcome.source.peek(RX_READY) {
+            self.outcome.complete(Err(JoinError(Why::Cancelled)));
+        }
+    }
 }
 
 /// Where the result of a fiber waits for its join.

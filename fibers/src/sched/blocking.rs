@@ -52,12 +52,14 @@ struct State {
 }
 
 /// Why a job was not accepted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) enum Refused {
     /// The queue is full: see [`Pool::on_room`].
     Full,
     /// The runtime has ended.
     Closed,
+    /// There is no thread, and the system gives none.
+    NoThread(io::Error),
 }
 
 /// The threads for blocking calls of one runtime.
@@ -91,7 +93,7 @@ impl Pool {
     /// Queues a job. The handle's own reference is the caller's, the run has another one.
     ///
     /// # Errors
-    /// The job comes back, never to be run by the pool, if the queue is full or closed.
+    /// The job comes back, never to be run by the pool, if the queue is full or closed, or nobody would ever serve it.
     ///
     /// # Safety
     /// The body is `Send`, and the job was made by [`Here::job`](super::Here::job) and not submitted with
@@ -105,8 +107,11 @@ impl Pool {
             return Err(Refused::Full);
         }
         let grow = state.idle <= state.queue.len() && state.threads < self.max_threads;
-        if grow && self.add_thread(&mut state).is_err() && state.threads == 0 {
-            return Err(Refused::Full);
+        if grow
+            && let Err(error) = self.add_thread(&mut state)
+            && state.threads == 0
+        {
+            return Err(Refused::NoThread(error));
         }
         state.queue.push_back(Job(job.task().0));
         self.jobs.fetch_add(1, Ordering::Relaxed);

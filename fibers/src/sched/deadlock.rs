@@ -162,6 +162,12 @@ impl Core {
             // SAFETY: what is registered is in use.
             let _ = describe(unsafe { place.as_ref() }, &mut text);
         }
+        if let Some(held) = self.held.get()
+            && let Some(error) = self.shared.stacks.exhausted()
+        {
+            // SAFETY: a fiber that waits for its start is alive.
+            let _ = writeln!(text, "  {}\n    a stack: {error}", unsafe { held.as_ref() });
+        }
         text
     }
 }

@@ -79,7 +79,7 @@ pub(super) fn run<T, F: FnOnce() -> T>(shared: &Arc<Shared>, main: F) -> T {
 /// Runs the main fiber, and whatever else there is, until the run is over.
 fn work_as_zero<B: Body>(shared: &Arc<Shared>, main: B) {
     let core = Core::new(shared.clone(), 0);
-    let usable = MAIN_STACK.max(shared.config.stack_size);
+    let usable = MAIN_STACK.max(shared.config.stack_size.saturating_sub(shared.config.guard_size));
     let spec = Spec {
         name: Some("main".into()),
         stack_size: Some(usable),

@@ -2,6 +2,7 @@
 #![expect(unsafe_code, reason = "the handle counts a reference to the fiber's block")]
 
 use std::cell::Cell;
+use std::io;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
@@ -90,18 +91,22 @@ impl<B: Body + 'static> BlockingJob<B> {
 
     /// Hands the job to the pool. `None`: its queue is full; see [`BlockingJob::on_room`]. A pool whose runtime has ended
     /// cancels the job.
-    pub(crate) fn submit(&self) -> Option<TaskHandle> {
+    ///
+    /// # Errors
+    /// If there is no thread that would run it, now or later.
+    pub(crate) fn submit(&self) -> io::Result<Option<TaskHandle>> {
         // SAFETY: `new` asked for a body that may be sent, and a job that was accepted is not submitted again.
         match unsafe { self.pool.submit(&self.job) } {
-            Err(Refused::Full) => return None,
+            Err(Refused::Full) => return Ok(None),
+            Err(Refused::NoThread(error)) => return Err(error),
             Ok(()) => {}
             Err(Refused::Closed) => self.cancel(),
         }
         self.given_away.set(true);
-        Some(TaskHandle {
+        Ok(Some(TaskHandle {
             task: self.job.clone().into_task(),
             pool: Some(self.pool.clone()),
-        })
+        }))
     }
 
     /// Calls `call` once, from any thread, when the job may be submitted again.

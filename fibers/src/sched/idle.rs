@@ -141,7 +141,7 @@ impl Core {
         }
         match self.phase.get() {
             phase::DRAIN.. => self.may_end(now),
-            _ => now - began >= DEEP_NS && self.detect_deadlock(),
+            _ => (now - began >= DEEP_NS || self.waits_in_vain()) && self.detect_deadlock(),
         }
     }
 

@@ -135,33 +135,35 @@ impl RuntimeBuilder {
         };
         for index in 1..runtime.shared.workers.len() {
             // If this fails, dropping the runtime ends and joins the threads that there are.
-            runtime.threads.push(thread::start(&runtime.shared, index)?);
+            let thread = thread::start(&runtime.shared, index).map_err(|e| no_thread(index, &e))?;
+            runtime.threads.push(thread);
         }
         Ok(runtime)
     }
 
     fn config(self) -> io::Result<Config> {
         let workers = match self.workers {
-            Some(workers) => workers,
+            Some(workers) => check_workers(workers, "workers(..)")?,
             None => match variable("FIBERS_WORKERS")? {
-                Some(workers) => workers,
+                Some(workers) => check_workers(workers, "the variable FIBERS_WORKERS")?,
                 None => std::thread::available_parallelism().map_or(1, usize::from),
             },
         };
+        let guard_size = self.guard_size.unwrap_or(StackConfig::default().guard);
         let stack_size = match self.stack_size {
             Some(bytes) => bytes,
-            None => variable("FIBERS_STACK_SIZE")?.unwrap_or(StackConfig::default().size),
+            None => default_stack_size(guard_size)?,
         };
-        if workers == 0 {
-            return invalid("a runtime needs at least one worker".into());
-        }
         if self.blocking_threads == 0 {
-            return invalid("a runtime needs at least one thread for blocking calls".into());
+            return invalid("a runtime needs at least one thread for blocking calls: blocking_threads(1)".into());
+        }
+        if self.blocking_queue == 0 {
+            return invalid("blocking calls need room to wait for a thread: blocking_queue(1) is the least".into());
         }
         Ok(Config {
             workers,
             stack_size,
-            guard_size: self.guard_size.unwrap_or(StackConfig::default().guard),
+            guard_size,
             seed: self.seed.unwrap_or_else(sys::entropy),
             shutdown: self.shutdown,
             deadlock: self.deadlock,
@@ -174,6 +176,41 @@ impl RuntimeBuilder {
 
 fn invalid<T>(message: String) -> io::Result<T> {
     Err(io::Error::new(io::ErrorKind::InvalidInput, message))
+}
+
+/// More workers than this are taken for a mistake: no machine has as many CPUs.
+const MAX_WORKERS: usize = 16_384;
+
+fn check_workers(workers: usize, source: &str) -> io::Result<usize> {
+    match workers {
+        0 => invalid(format!(
+            "a runtime needs at least one worker, but {source} says 0: give 1 or more"
+        )),
+        1..=MAX_WORKERS => Ok(workers),
+        _ => invalid(format!("{source} asks for {workers} workers: give at most {MAX_WORKERS}")),
+    }
+}
+
+/// What the environment says of stacks, else the default. That has to be checked here, where the variable is known.
+fn default_stack_size(guard: usize) -> io::Result<usize> {
+    let Some(size) = variable("FIBERS_STACK_SIZE")? else {
+        return Ok(StackConfig::default().size);
+    };
+    match (StackConfig { size, guard }).checked() {
+        Ok(_) => Ok(size),
+        Err(error) => invalid(format!("the variable FIBERS_STACK_SIZE is no use: {error}")),
+    }
+}
+
+fn no_thread(index: usize, cause: &io::Error) -> io::Error {
+    let advice = match cause.kind() {
+        io::ErrorKind::WouldBlock => "; use fewer workers, or raise the limit of threads (ulimit -u, or that of the container)",
+        _ => "",
+    };
+    io::Error::new(
+        cause.kind(),
+        format!("the thread of worker {index} could not be started: {cause}{advice}"),
+    )
 }
 
 /// A number from the environment.

@@ -11,11 +11,11 @@ use super::deadlock::Board;
 use super::idle::Sleep;
 use super::queue::Inbox;
 use super::runtime::Config;
-use super::task::Task;
+use super::task::{Place, Task};
 use super::unstarted::Unstarted;
 use super::watcher::Io;
 use crate::epoll::Poller;
-use crate::prim::plain::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
+use crate::prim::plain::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 use crate::stack::StackPool;
 use crate::sys::CpuSet;
 
@@ -150,6 +150,8 @@ pub(super) struct Shared {
     pub(super) io: OnceLock<Box<dyn Io>>,
     pub(super) blocking: Arc<Pool>,
     pub(super) board: Board,
+    /// Some fiber was leaked.
+    pub(super) leaked: AtomicBool,
     /// The CPUs that the workers are bound to, if they are.
     pub(super) cpus: Option<CpuSet>,
     lifecycle: Mutex<Lifecycle>,
@@ -160,7 +162,7 @@ impl Shared {
     pub(super) fn new(config: Config, cpus: Option<CpuSet>) -> io::Result<Arc<Shared>> {
         let several = config.workers > 1;
         let workers = (0..config.workers)
-            .map(|i| Remote::new(i, several))
+            .map(|i| Remote::new(i, several).map_err(|e| no_poller(i, &e)))
             .collect::<io::Result<Box<[_]>>>()?;
         let shared = Arc::new(Shared {
             workers,
@@ -173,6 +175,7 @@ impl Shared {
             io: OnceLock::new(),
             blocking: Pool::new(config.blocking_threads, config.blocking_queue),
             board: Board::default(),
+            leaked: AtomicBool::new(false),
             cpus,
             lifecycle: Mutex::default(),
             changed: Condvar::new(),
@@ -238,10 +241,39 @@ impl Shared {
         self.spread.fetch_add(1, Ordering::Relaxed) % self.workers.len()
     }
 
+    /// # Errors
+    /// If there is no such worker.
+    #[cold]
+    pub(super) fn check_place(&self, place: Place) -> io::Result<()> {
+        let count = self.workers.len();
+        match place {
+            Place::Worker(n) if n >= count => Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                match count {
+                    1 => format!("there is no worker {n}: the runtime has one worker, worker 0"),
+                    _ => format!("there is no worker {n}: the runtime has {count} workers, 0 to {}", count - 1),
+                },
+            )),
+            _ => Ok(()),
+        }
+    }
+
     /// Keeps the runtime's memory for ever, as leaked fibers need.
     pub(super) fn keep_for_ever(self: &Arc<Shared>) {
+        self.leaked.store(true, Ordering::Relaxed); // read when the next run begins, which the life cycle's lock orders
         std::mem::forget(self.clone());
     }
+}
+
+fn no_poller(index: usize, cause: &io::Error) -> io::Error {
+    let advice = match cause.raw_os_error() {
+        Some(libc::EMFILE | libc::ENFILE) => "; use fewer workers, or raise the limit of open files (ulimit -n)",
+        _ => "",
+    };
+    io::Error::new(
+        cause.kind(),
+        format!("no poller for worker {index} could be made: {cause}{advice}"),
+    )
 }
 
 impl fmt::Debug for Shared {

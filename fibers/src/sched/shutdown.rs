@@ -118,7 +118,8 @@ impl Core {
 
     /// Leaks a suspended fiber.
     pub(super) fn bury(&self, place: &StackHeader) {
-        if let Some(task) = place.task() {
+        let task = place.task();
+        if let Some(task) = task {
             // A wake from this very thread must not find its way into the queue of started fibers,
             // neither of this run nor of the next one; one that is in the inbox already is sorted out there.
             task.set_owner(null());
@@ -127,12 +128,22 @@ impl Core {
         self.unregister(place);
         place.take_stack().leak();
         self.shared.keep_for_ever();
+        if let Some(task) = task {
+            task.abandon();
+        }
     }
 
     /// How many fibers here look forgotten but are certain to be woken, or wait for a stack.
     pub(super) fn count_owed(&self) -> usize {
         let offered = if self.unusual.get() == 0 { 0 } else { self.count_offered() };
-        offered + usize::from(self.held.get().is_some())
+        offered + usize::from(self.held.get().is_some() && !self.waits_in_vain())
+    }
+
+    /// Whether the held fiber has waited for a stack for so long that only its siblings could help, by ending.
+    pub(super) fn waits_in_vain(&self) -> bool {
+        const LONG_NS: u64 = 1_000_000_000;
+        let since = self.stuck_since.get();
+        since.is_some_and(|since| self.clock.now().saturating_sub(since) >= LONG_NS)
     }
 
     fn count_offered(&self) -> usize {
@@ -146,8 +157,12 @@ impl Core {
     /// Gives up all that is left here, at the end of the run.
     pub(super) fn leave(&self) {
         while self.started.pop().is_some() {}
-        if self.shared.config.shutdown.first_phase() == phase::LEAVE {
-            while self.remote().unstarted.pop_oldest().is_some() {}
+        // What only this worker could have started, and with `Leak` everything.
+        let leaks = self.shared.config.shutdown.first_phase() == phase::LEAVE;
+        let all = || leaks.then(|| self.remote().unstarted.pop_oldest()).flatten();
+        while let Some(task) = self.held.take().or_else(|| self.fixed.pop_oldest()).or_else(all) {
+            // SAFETY: out of a queue, so it is alive; its own reference is never given back.
+            unsafe { task.as_ref() }.abandon();
         }
         // What came in late waits for the next run, or for the drop of the runtime.
         for task in self.remote().inbox.drain() {

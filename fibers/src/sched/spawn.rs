@@ -78,6 +78,7 @@ pub(super) fn spawn_from_outside<B: Body>(shared: &Arc<Shared>, spec: Spec, body
         return Err(error);
     }
     let place = spec.place;
+    shared.check_place(place)?;
     let fiber = allocate(spec, shared.take_ids(1), body, &shared.stacks)?;
     let task = fiber.task().0;
     let sent = match place {
@@ -88,7 +89,7 @@ pub(super) fn spawn_from_outside<B: Body>(shared: &Arc<Shared>, spec: Spec, body
             sent
         }
         // SAFETY: a new fiber; the caller holds the runtime.
-        Place::Worker(n) => unsafe { shared.workers[n % shared.workers.len()].send(task) },
+        Place::Worker(n) => unsafe { shared.workers[n].send(task) },
         // SAFETY: as above.
         _ => unsafe { shared.workers[0].send(task) },
     };

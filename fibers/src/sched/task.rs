@@ -61,6 +61,9 @@ pub(crate) trait Body {
     /// Runs on the fiber's own stack, and must not unwind. `cancelled` says that the closure is to be dropped, not run:
     /// the runtime ends. Then the caller may also be a plain thread (the one that drops the runtime).
     fn run(&self, cancelled: bool);
+    /// The fiber has been given up: it will never run, or go on. Called at most once, on a worker's own stack. Whoever
+    /// waits for its end is told; nothing that belongs to the fiber is touched.
+    fn abandon(&self) {}
 }
 
 /// Where a fiber may start.
@@ -71,7 +74,7 @@ pub(crate) enum Place {
     Auto,
     /// On the workers in turn.
     Spread,
-    /// On this worker (modulo their number).
+    /// On this worker.
     Worker(usize),
     /// On the spawner's worker, for a body that is not `Send`.
     Local,
@@ -108,6 +111,7 @@ pub(super) struct Extras {
 struct VTable {
     run: unsafe fn(&Task, bool),
     free: unsafe fn(NonNull<Task>, Option<&Locals>),
+    abandon: unsafe fn(&Task),
     /// How many bytes before the task its extras stand; 0: it has none.
     extras: usize,
 }
@@ -206,6 +210,12 @@ impl Task {
         unsafe { (self.vtable.run)(self, cancelled) }
     }
 
+    /// Tells whoever waits for the end of the fiber that there will be none.
+    pub(super) fn abandon(&self) {
+        // SAFETY: the vtable was made for the type of this block.
+        unsafe { (self.vtable.abandon)(self) }
+    }
+
     /// Gives one reference back, and frees the block with the last one.
     ///
     /// # Safety
@@ -254,11 +264,13 @@ struct Tables<B>(PhantomData<B>);
 impl<B: Body> Tables<B> {
     const PLAIN: &'static VTable = &VTable {
         run: run::<B>,
+        abandon: abandon::<B>,
         free: free::<B>,
         extras: 0,
     };
     const EXTENDED: &'static VTable = &VTable {
         run: run::<B>,
+        abandon: abandon::<B>,
         free: free_extended::<B>,
         extras: std::mem::offset_of!(Extended<B>, block),
     };
@@ -269,6 +281,13 @@ impl<B: Body> Tables<B> {
 unsafe fn run<B: Body>(task: &Task, cancelled: bool) {
     // SAFETY: the body stands behind the header, in the same allocation, and is only ever borrowed shared.
     unsafe { (*std::ptr::from_ref(task).cast::<Block<B>>()).body.run(cancelled) }
+}
+
+/// # Safety
+/// `task` is the header of a `Block<B>`.
+unsafe fn abandon<B: Body>(task: &Task) {
+    // SAFETY: as in `run`.
+    unsafe { (*std::ptr::from_ref(task).cast::<Block<B>>()).body.abandon() }
 }
 
 /// # Safety

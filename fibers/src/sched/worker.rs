@@ -109,6 +109,8 @@ pub(super) struct Core {
     pub(super) held: Cell<Option<NonNull<Task>>>,
     /// There was no stack for the held fiber.
     pub(super) stuck: Cell<bool>,
+    /// Since when there has been none.
+    pub(super) stuck_since: Cell<Option<u64>>,
     /// The stack whose fiber ended last: the next one starts there.
     pub(super) warm: Cell<Option<NonNull<StackHeader>>>,
     /// A stack of its own size whose fiber has ended.
@@ -179,6 +181,7 @@ impl Core {
             fixed: Unstarted::new(false),
             held: Cell::new(None),
             stuck: Cell::new(false),
+            stuck_since: Cell::new(None),
             warm: Cell::new(None),
             ended: Cell::new(None),
             abandoned: Cell::new(false),
@@ -308,11 +311,17 @@ impl Core {
         }
         // SAFETY: out of a queue of unstarted fibers, on the native context.
         match unsafe { self.start(task) } {
-            Ok(()) => self.stuck.set(false),
+            Ok(()) => {
+                self.stuck.set(false);
+                self.stuck_since.set(None);
+            }
             Err(_) => {
                 debug_assert!(self.held.get().is_none(), "a held fiber is forgotten");
                 self.held.set(Some(task));
                 self.stuck.set(true);
+                if self.stuck_since.get().is_none() {
+                    self.stuck_since.set(Some(self.clock.now()));
+                }
             }
         }
     }
@@ -456,6 +465,9 @@ impl Core {
             return Err(error);
         }
         let place = spec.place;
+        if place != Place::Auto {
+            self.shared.check_place(place)?;
+        }
         let fiber = allocate(spec, self.next_id(), body, &self.shared.stacks)?;
         let task = fiber.task().0;
         self.spawned.set(self.slice());
@@ -479,12 +491,12 @@ impl Core {
             Place::Spread => {
                 self.shared.workers[self.shared.next_spread()].hand_over(&[task]);
             }
-            Place::Worker(n) if n % self.shared.workers.len() == self.index => {
+            Place::Worker(n) if n == self.index => {
                 self.fixed.push(self.slice(), task);
             }
             // SAFETY: a new fiber; this worker's own runtime lives. No inbox of it is closed before its workers are gone.
             Place::Worker(n) => unsafe {
-                self.shared.workers[n % self.shared.workers.len()].send(task);
+                self.shared.workers[n].send(task);
             },
         }
     }

@@ -54,7 +54,7 @@ impl StackConfig {
     pub(crate) const MAX_SIZE: usize = 64 << 30;
 
     /// The same in whole pages, if a stack can be made of it.
-    fn checked(self) -> io::Result<StackConfig> {
+    pub(crate) fn checked(self) -> io::Result<StackConfig> {
         let page = sys::page_size();
         let (size, guard) = (self.size, self.guard);
         if size > Self::MAX_SIZE || guard > Self::MAX_SIZE {

@@ -115,11 +115,11 @@ impl StackPool {
     /// As [`StackPool::alloc`], and `InvalidInput` for a size of which no stack can be made.
     pub(crate) fn alloc_sized(self: &Arc<Self>, bytes: usize) -> io::Result<Stack> {
         let guard = self.config.guard;
-        let config = StackConfig {
-            size: bytes.saturating_add(guard),
-            guard,
+        if bytes > StackConfig::MAX_SIZE - guard || bytes < StackConfig::MIN_USABLE {
+            return Err(unusable(bytes, guard));
         }
-        .checked()?;
+        let size = bytes + guard;
+        let config = StackConfig { size, guard }.checked()?;
         if config.size <= self.config.size {
             return self.alloc();
         }
@@ -237,6 +237,17 @@ impl StackPool {
     }
 }
 
+/// The caller has given a size without the guard, so that is what the error speaks of.
+#[cold]
+fn unusable(bytes: usize, guard: usize) -> io::Error {
+    let (least, most) = (StackConfig::MIN_USABLE, StackConfig::MAX_SIZE - guard);
+    let message = match bytes < least {
+        true => format!("a stack of {bytes} bytes is too small: a fiber needs at least {least}"),
+        false => format!("a stack of {bytes} bytes is too large: give at most {most}"),
+    };
+    io::Error::new(io::ErrorKind::InvalidInput, message)
+}
+
 impl State {
     /// A slot without a guard.
     fn carve(&mut self, size: usize) -> io::Result<Slot> {
@@ -255,9 +266,11 @@ impl State {
 
     /// Maps another slab of whole slots, as large as the system allows.
     fn grow(&mut self, size: usize) -> io::Result<()> {
+        let wanted = (self.next_slab / size).max(1);
         loop {
             let slots = (self.next_slab / size).max(1);
             match Mapping::new(slots * size) {
+                Ok(_) if slots < wanted && !leaves_room() => return Err(io::Error::from_raw_os_error(libc::ENOMEM)),
                 Ok(memory) => {
                     self.slabs.push(Slab { memory, keep: false });
                     self.carved = 0;
@@ -269,6 +282,15 @@ impl State {
             }
         }
     }
+}
+
+/// Address space that is not used for stacks when it runs short: it belongs to the heap, without which nothing goes on.
+const RESERVE: usize = 16 << 20;
+
+/// Whether the reserve is untouched.
+#[cold]
+fn leaves_room() -> bool {
+    Mapping::new(RESERVE).is_ok()
 }
 
 impl Drop for StackPool {

@@ -48,8 +48,16 @@ impl WaitGroup {
     }
 
     /// There are `n` more things to be done. Call it before the fibers that do them are spawned.
+    ///
+    /// # Panics
+    /// If that is more than a `usize` can count.
+    #[track_caller]
     pub fn add(&self, n: usize) {
-        self.0.lock().count += n;
+        let mut state = self.0.lock();
+        let sum = state.count.checked_add(n);
+        state.count = sum.unwrap_or(state.count);
+        drop(state);
+        assert!(sum.is_some(), "WaitGroup: `add` has overflowed its counter");
     }
 
     /// One thing is done; the last one releases all who wait.
