@@ -2,11 +2,16 @@
 #![expect(unsafe_code, reason = "fibers are handled through pointers")]
 
 use std::io;
+use std::ptr::NonNull;
 use std::sync::Arc;
 
 use super::current;
 use super::shared::Shared;
-use super::task::{Body, FiberRef, Place, Spec, TaskRef, allocate, flag};
+use super::task::{Body, FiberRef, Place, Spec, Task, TaskRef, allocate, flag};
+use super::worker::Core;
+
+/// Ids that a worker takes from the runtime at a time.
+const ID_BATCH: u64 = 256;
 
 /// Spawns into the runtime of the caller.
 ///
@@ -104,4 +109,67 @@ pub(super) fn spawn_from_outside<B: Body>(shared: &Arc<Shared>, spec: Spec, body
         super::task::Task::release(task);
     }
     Ok(fiber)
+}
+
+impl Core {
+    /// Spawns a fiber from this worker.
+    #[inline]
+    pub(super) fn spawn<B: Body>(&self, spec: Spec, body: B) -> std::io::Result<FiberRef<B>> {
+        if let Some(error) = self.shared.stacks.exhausted() {
+            return Err(error);
+        }
+        let place = spec.place;
+        if place != Place::Auto {
+            self.shared.check_place(place)?;
+        }
+        let fiber = allocate(spec, self.next_id(), body, &self.shared.stacks)?;
+        let task = fiber.task().0;
+        self.spawned.set(self.slice());
+        if place == Place::Auto {
+            self.remote().unstarted.push(self.slice(), task);
+            if self.several {
+                self.shared.call_for_help();
+            }
+        } else {
+            self.send_to_place(place, task);
+        }
+        Ok(fiber)
+    }
+
+    #[cold]
+    fn send_to_place(&self, place: Place, task: NonNull<Task>) {
+        match place {
+            Place::Auto | Place::Local => {
+                self.fixed.push(self.slice(), task);
+            }
+            Place::Spread => {
+                self.shared.workers[self.shared.next_spread()].hand_over(&[task]);
+            }
+            Place::Worker(n) if n == self.index => {
+                self.fixed.push(self.slice(), task);
+            }
+            // SAFETY: a new fiber; this worker's own runtime lives. No inbox of it is closed before its workers are gone.
+            Place::Worker(n) => unsafe {
+                self.shared.workers[n].send(task);
+            },
+        }
+    }
+
+    #[inline(always)]
+    pub(super) fn next_id(&self) -> u64 {
+        let id = self.ids.get();
+        if id == self.ids_end.get() {
+            return self.next_ids();
+        }
+        self.ids.set(id + 1);
+        id
+    }
+
+    #[cold]
+    fn next_ids(&self) -> u64 {
+        let id = self.shared.take_ids(ID_BATCH);
+        self.ids.set(id + 1);
+        self.ids_end.set(id + ID_BATCH);
+        id
+    }
 }

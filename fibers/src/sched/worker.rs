@@ -28,7 +28,7 @@ use super::placement::Placement;
 use super::queue::Started;
 use super::random::Random;
 use super::shared::{Remote, Shared, phase};
-use super::task::{FiberRef, Place, Spec, Task, TaskRef, allocate, flag};
+use super::task::{Task, TaskRef, flag};
 use super::unstarted::Unstarted;
 use crate::arch::Sp;
 use crate::epoll::Events;
@@ -49,8 +49,6 @@ const FRONT_WAKES: usize = BUDGET as usize / 2;
 const POLL_NS: u64 = 20_000;
 /// How long the oldest unstarted fiber waits at most while newer ones keep overtaking it.
 const OLDEST_NS: u64 = 5_000_000;
-/// Ids that a worker takes from the runtime at a time.
-const ID_BATCH: u64 = 256;
 /// Stacks that a worker keeps when it has nothing to do.
 const CACHED_STACKS: usize = 64;
 
@@ -101,8 +99,8 @@ pub(super) struct Core {
     /// The last slice that spawned.
     pub(super) spawned: Cell<u64>,
     /// The ids that this worker may still hand out.
-    ids: Cell<u64>,
-    ids_end: Cell<u64>,
+    pub(super) ids: Cell<u64>,
+    pub(super) ids_end: Cell<u64>,
     /// Unstarted fibers that thieves do not see.
     pub(super) fixed: Unstarted,
     /// Taken out of a queue, to be started next.
@@ -456,67 +454,6 @@ impl Core {
         if let Some(io) = self.shared.io.get() {
             self.events.borrow().iter().for_each(|event| io.event(event));
         }
-    }
-
-    /// Spawns a fiber from this worker.
-    #[inline]
-    pub(super) fn spawn<B: super::task::Body>(&self, spec: Spec, body: B) -> std::io::Result<FiberRef<B>> {
-        if let Some(error) = self.shared.stacks.exhausted() {
-            return Err(error);
-        }
-        let place = spec.place;
-        if place != Place::Auto {
-            self.shared.check_place(place)?;
-        }
-        let fiber = allocate(spec, self.next_id(), body, &self.shared.stacks)?;
-        let task = fiber.task().0;
-        self.spawned.set(self.slice());
-        if place == Place::Auto {
-            self.remote().unstarted.push(self.slice(), task);
-            if self.several {
-                self.shared.call_for_help();
-            }
-        } else {
-            self.send_to_place(place, task);
-        }
-        Ok(fiber)
-    }
-
-    #[cold]
-    fn send_to_place(&self, place: Place, task: NonNull<Task>) {
-        match place {
-            Place::Auto | Place::Local => {
-                self.fixed.push(self.slice(), task);
-            }
-            Place::Spread => {
-                self.shared.workers[self.shared.next_spread()].hand_over(&[task]);
-            }
-            Place::Worker(n) if n == self.index => {
-                self.fixed.push(self.slice(), task);
-            }
-            // SAFETY: a new fiber; this worker's own runtime lives. No inbox of it is closed before its workers are gone.
-            Place::Worker(n) => unsafe {
-                self.shared.workers[n].send(task);
-            },
-        }
-    }
-
-    #[inline(always)]
-    pub(super) fn next_id(&self) -> u64 {
-        let id = self.ids.get();
-        if id == self.ids_end.get() {
-            return self.next_ids();
-        }
-        self.ids.set(id + 1);
-        id
-    }
-
-    #[cold]
-    fn next_ids(&self) -> u64 {
-        let id = self.shared.take_ids(ID_BATCH);
-        self.ids.set(id + 1);
-        self.ids_end.set(id + ID_BATCH);
-        id
     }
 }
 
