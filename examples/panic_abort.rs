@@ -52,7 +52,10 @@ fn choices() {
     let nacked = spawn({
         let (tx, rx) = channel(1);
         let lost = op::with_nack(move |nack| {
-            go! { tx.send(nack.perform()).unwrap(); };
+            go! {
+                nack.perform();
+                tx.send(()).unwrap();
+            };
             op::never::<()>()
         });
         op::choice((lost, op::always(()))).perform();
@@ -71,7 +74,9 @@ fn leave_some_behind(runtime: &Runtime) {
         for _ in 0..10 {
             let dropped = dropped.clone();
             spawn(move || {
-                let _count = defer(move || drop(dropped.fetch_add(1, Ordering::Relaxed)));
+                let _count = defer(move || {
+                    dropped.fetch_add(1, Ordering::Relaxed);
+                });
                 op::never::<()>().perform();
             });
         }

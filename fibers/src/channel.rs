@@ -94,6 +94,7 @@ struct Channel<T> {
     capacity: Option<usize>,
 }
 
+#[expect(missing_debug_implementations, reason = "users cannot name it")]
 pub struct ChannelState<T> {
     buffer: VecDeque<T>,
     capacity: usize,
@@ -103,6 +104,7 @@ pub struct ChannelState<T> {
 }
 
 /// What a sender brings: the value while nobody has taken it.
+#[expect(missing_debug_implementations, reason = "users cannot name it")]
 pub struct Parcel<T> {
     value: Option<T>,
     /// The channel was closed before anybody took it.
@@ -115,7 +117,7 @@ impl<T> State for ChannelState<T> {
         // Without branches: each unlock computes this, and what comes next is anyone's guess.
         let rx = !self.buffer.is_empty() | !self.senders.is_empty() | self.closed;
         let tx = (self.buffer.len() < self.capacity) | !self.receivers.is_empty() | self.closed;
-        u32::from(rx) * RX_READY | u32::from(tx) * TX_READY
+        (u32::from(rx) * RX_READY) | (u32::from(tx) * TX_READY)
     }
 }
 
@@ -522,6 +524,7 @@ impl<'a, T> Op for SendSlotOp<'a, T> {
 }
 
 /// The receiving side: takes from the buffer, or else from the first waiting sender.
+#[expect(missing_debug_implementations, reason = "users cannot name it")]
 pub struct Receiving<'a, T>(&'a Receiver<T>);
 
 impl<T> Side for Receiving<'_, T> {
@@ -575,6 +578,7 @@ impl<T> Side for Receiving<'_, T> {
 }
 
 /// The receiving side that owns its end.
+#[expect(missing_debug_implementations, reason = "users cannot name it")]
 pub struct OwnReceiving<T>(Receiver<T>);
 
 impl<T> Side for OwnReceiving<T> {
@@ -622,6 +626,7 @@ impl<T> ChannelState<T> {
 }
 
 /// The sending side: hands over to the first waiting receiver, or else puts into the buffer.
+#[expect(missing_debug_implementations, reason = "users cannot name it")]
 pub struct Sending<'a, T>(&'a Sender<T>);
 
 fn sending<T>(sender: &Sender<T>, value: Option<T>) -> Leaf<Sending<'_, T>> {
@@ -681,6 +686,7 @@ impl<T> Side for Sending<'_, T> {
 }
 
 /// A forced [`SendSlotOp`]: puts the value back into its slot unless it was taken.
+#[expect(missing_debug_implementations, reason = "users cannot name it")]
 pub struct SlotBranches<'a, T> {
     leaf: Leaf<Sending<'a, T>>,
     slot: &'a mut Option<T>,

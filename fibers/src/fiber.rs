@@ -56,6 +56,7 @@ pub(crate) struct Outcome<T> {
 }
 
 /// What the lock of an outcome guards.
+#[expect(missing_debug_implementations, reason = "users cannot name it")]
 pub struct OutcomeState<T> {
     pub(crate) done: bool,
     pub(crate) result: Option<Result<T, JoinError>>,

@@ -40,6 +40,7 @@ mod cond;
 #[cfg(not(loom))]
 mod defer;
 #[cfg(not(loom))]
+#[cfg_attr(not(test), expect(dead_code, reason = "for descriptors: sockets will use it"))]
 mod epoll;
 #[cfg(not(loom))]
 pub mod fiber;

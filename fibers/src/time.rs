@@ -127,6 +127,7 @@ impl Receive for After {
 }
 
 /// When the next tick of a [`Ticker`] or [`Timer`] is due, and who waits for it.
+#[expect(missing_debug_implementations, reason = "users cannot name it")]
 pub struct ClockState {
     /// In nanoseconds; `u64::MAX` while stopped.
     next: u64,
@@ -209,6 +210,7 @@ impl fmt::Debug for Clock {
 }
 
 /// Waits for the tick of a clock.
+#[expect(missing_debug_implementations, reason = "users cannot name it")]
 pub struct Ticking<'a>(&'a Clock);
 
 impl Side for Ticking<'_> {
@@ -251,6 +253,7 @@ impl Side for Ticking<'_> {
 }
 
 /// Waits in the clock's queue, to hear of resets, and on the wheel, to look again when the tick is due.
+#[expect(missing_debug_implementations, reason = "users cannot name it")]
 pub struct TickBranches<'a> {
     clock: &'a Clock,
     leaf: Leaf<Ticking<'a>>,

@@ -27,6 +27,7 @@ pub(crate) enum Alarmed {
 }
 
 /// A branch that is decided at a point in time.
+#[expect(missing_debug_implementations, reason = "users cannot name it")]
 pub struct AlarmLeaf {
     /// In nanoseconds of the runtime's clock; `u64::MAX` is never.
     deadline: Plain<u64>,
@@ -218,6 +219,7 @@ impl<O: Op> Op for Timeout<O> {
 }
 
 /// The leaves of the operation, then the alarm.
+#[expect(missing_debug_implementations, reason = "users cannot name it")]
 pub struct TimeoutBranches<B> {
     branches: B,
     alarm: AlarmLeaf,

@@ -176,6 +176,7 @@ impl<T> Side for BaseSide<T> {
     }
 }
 
+#[expect(missing_debug_implementations, reason = "users cannot name it")]
 pub struct BaseBranches<T, F, P, W> {
     attempt: RefCell<F>,
     publish: RefCell<P>,

@@ -36,6 +36,7 @@ impl<T> Op for Always<T> {
     }
 }
 
+#[expect(missing_debug_implementations, reason = "users cannot name it")]
 pub struct AlwaysBranches<T>(Option<T>);
 
 impl<T> Branches for AlwaysBranches<T> {
@@ -130,6 +131,7 @@ impl<O: Op> Op for Option<O> {
     }
 }
 
+#[expect(missing_debug_implementations, reason = "users cannot name it")]
 pub struct OptionBranches<B>(Option<B>);
 
 impl<B: Branches> OptionBranches<B> {
@@ -212,6 +214,7 @@ impl<O: Op, U, F: FnOnce(O::Output) -> U> Op for Wrap<O, F> {
     }
 }
 
+#[expect(missing_debug_implementations, reason = "users cannot name it")]
 pub struct WrapBranches<B, F> {
     branches: B,
     f: Option<F>,
@@ -289,6 +292,7 @@ impl<O: Op> Op for Label<O> {
     }
 }
 
+#[expect(missing_debug_implementations, reason = "users cannot name it")]
 pub struct LabelBranches<B> {
     branches: B,
     label: Text,

@@ -356,7 +356,7 @@ impl<P> Inner<P> {
 }
 
 /// One branch that waits at one source, with the slot through which a value passes. Lies inside the operation.
-pub struct Node<P> {
+pub(crate) struct Node<P> {
     inner: UnsafeCell<Inner<P>>,
     /// Set by the performer once it has been published; saves the lock when there is nothing to retract.
     published: Plain<bool>,
@@ -433,6 +433,7 @@ impl<P> Node<P> {
 }
 
 /// Nodes that wait at one side of a source, in order of arrival. Reached only under the lock of that source.
+#[expect(missing_debug_implementations, reason = "users cannot name it")]
 pub struct Queue<P> {
     head: *mut Inner<P>,
     tail: *mut Inner<P>,
@@ -735,6 +736,7 @@ pub(crate) const TX_READY: u32 = 4;
 ///
 /// Readiness lies in the lock word, not beside it, so that a peek is ordered with everything that happened under the lock.
 #[derive(Default)]
+#[expect(missing_debug_implementations, reason = "users cannot name it")]
 pub struct Source<S> {
     word: AtomicU32,
     state: UnsafeCell<S>,

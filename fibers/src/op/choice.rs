@@ -141,6 +141,7 @@ pub trait ForcedGroup {
     fn graphs(&self) -> Vec<Graph>;
 }
 
+#[expect(missing_debug_implementations, reason = "users cannot name it")]
 pub struct ChoiceBranches<G> {
     group: G,
     order: Order,
@@ -372,6 +373,7 @@ impl<O: Op, I: Iterator<Item = O>> Choices<Iter> for I {
 }
 
 /// Forced branches of one type, side by side.
+#[expect(missing_debug_implementations, reason = "users cannot name it")]
 pub struct Many<C> {
     branches: C,
     /// Every branch is one leaf, so a leaf's number is its branch's index.

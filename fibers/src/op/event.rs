@@ -4,6 +4,7 @@ use super::cell::{Batch, Queue, RX_READY, Source, State};
 use crate::sched::Here;
 
 /// What an event's lock guards.
+#[expect(missing_debug_implementations, reason = "users cannot name it")]
 pub struct EventState {
     set: bool,
     pub(crate) waiters: Queue<()>,
@@ -22,6 +23,7 @@ impl State for EventState {
 }
 
 /// A source that becomes ready once and stays so.
+#[expect(missing_debug_implementations, reason = "users cannot name it")]
 pub struct Event(Source<EventState>);
 
 impl Event {

@@ -161,6 +161,7 @@ impl Drop for Pending {
     }
 }
 
+#[expect(missing_debug_implementations, reason = "users cannot name it")]
 pub struct NackBranches<B> {
     pending: Pending,
     branches: B,
@@ -231,6 +232,7 @@ impl<F: FnOnce()> Drop for Action<F> {
     }
 }
 
+#[expect(missing_debug_implementations, reason = "users cannot name it")]
 pub struct AbortBranches<B, F: FnOnce()> {
     branches: B,
     action: Action<F>,
@@ -286,12 +288,13 @@ impl Op for EventOp {
 }
 
 /// Waits for an event that `E` leads to.
+#[expect(missing_debug_implementations, reason = "users cannot name it")]
 pub struct Signalled<E> {
     event: E,
     what: &'static str,
 }
 
-pub type EventLeaf<E> = Leaf<Signalled<E>>;
+pub(crate) type EventLeaf<E> = Leaf<Signalled<E>>;
 
 /// The branch that waits for an event, described as `what` in graphs.
 pub(crate) fn event_leaf<E: AsRef<Event>>(event: E, what: &'static str) -> EventLeaf<E> {

@@ -80,6 +80,7 @@ impl<T> Receive for JoinHandle<T> {
 }
 
 /// Waits for the end of a fiber.
+#[expect(missing_debug_implementations, reason = "users cannot name it")]
 pub struct Joining<'a, T>(&'a JoinHandle<T>);
 
 impl<T> Side for Joining<'_, T> {

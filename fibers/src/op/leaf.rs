@@ -44,6 +44,7 @@ impl<S: Side> Exchange<S::State, S::Slot> for S {
 }
 
 /// A branch that waits at one source.
+#[expect(missing_debug_implementations, reason = "users cannot name it")]
 pub struct Leaf<S: Side> {
     side: S,
     node: Node<S::Slot>,

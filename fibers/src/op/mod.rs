@@ -84,7 +84,6 @@ pub trait Op: Sized {
     type Output;
 
     #[doc(hidden)]
-    #[expect(private_bounds, reason = "users combine operations; they do not implement leaves")]
     type Branches: Branches<Output = Self::Output>;
 
     /// Runs guards and makes nacks: the operation as it is for one perform.

@@ -200,6 +200,7 @@ impl Here {
     }
 
     /// The number of the worker, and how many there are.
+    #[cfg(test)]
     pub(crate) fn worker(self) -> (usize, usize) {
         (self.core().index, self.core().shared.workers.len())
     }
@@ -232,6 +233,7 @@ impl Here {
 
     /// Whether this very fiber is in the middle of a panic (or of the unwinding that ends a runtime).
     /// `std::thread::panicking` cannot tell: it also counts siblings that are suspended in the middle of theirs.
+    #[cfg(test)]
     pub(crate) fn is_panicking(self) -> bool {
         self.core().is_panicking(self.header())
     }
@@ -242,12 +244,8 @@ impl Here {
         raises.set(raises.get() + 1);
     }
 
-    /// The fiber is about to unwind without the panic hook knowing of it (`resume_unwind`).
-    pub(crate) fn mark_panicking(self) {
-        self.header().set(flag::PANICKING);
-    }
-
     /// The poller of this worker, to watch descriptors with.
+    #[cfg_attr(not(test), expect(dead_code, reason = "for descriptors: sockets will use it"))]
     pub(crate) fn watcher(self) -> Watcher {
         Watcher::new(&self.core().shared, self.core().index)
     }

@@ -40,13 +40,14 @@ mod spawn;
 mod task;
 mod thread;
 mod unstarted;
+#[cfg_attr(not(test), expect(dead_code, reason = "for descriptors: sockets will use it"))]
 mod watcher;
 mod worker;
 
 #[cfg(test)]
 mod tests;
 
-pub use current::WaitKind;
+pub(crate) use current::WaitKind;
 pub(crate) use current::{Here, Report, Resumed, Wait, here};
 pub use deadlock::Deadlock;
 pub(crate) use handle::{BlockingJob, TaskHandle};
@@ -54,9 +55,8 @@ pub(crate) use panics::{deadlock, is_unwind, unwind};
 pub use runtime::{Handle, Runtime, RuntimeBuilder, run};
 pub use shutdown::Shutdown;
 pub(crate) use spawn::{ready, spawn};
-pub use task::TaskRef;
+pub(crate) use task::TaskRef;
 pub(crate) use task::{Body, FiberRef, Place, Spec};
-pub(crate) use watcher::{Io, Watcher};
 pub(crate) use worker::Alarm;
 
 /// The time of the runtime's clock, in nanoseconds; of the system's, on a plain thread.

@@ -89,6 +89,7 @@ pub(crate) struct Spec {
     pub(crate) site: &'static Location<'static>,
 }
 
+#[cfg(test)]
 impl Spec {
     /// No name, the default stack.
     pub(crate) const fn new(place: Place, site: &'static Location<'static>) -> Spec {
@@ -422,20 +423,6 @@ unsafe impl<B: Send + Sync> Send for FiberRef<B> {}
 unsafe impl<B: Send + Sync> Sync for FiberRef<B> {}
 
 impl<B> FiberRef<B> {
-    /// A number that no other fiber of the runtime ever has.
-    pub(crate) fn id(&self) -> u64 {
-        self.header().id
-    }
-
-    pub(crate) fn name(&self) -> Option<&str> {
-        self.header().name()
-    }
-
-    /// Where it was spawned.
-    pub(crate) fn site(&self) -> &'static Location<'static> {
-        self.header().site
-    }
-
     /// The fiber, uncounted.
     pub(crate) fn task(&self) -> TaskRef {
         TaskRef(self.block.cast())

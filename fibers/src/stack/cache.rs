@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::{Stack, StackPool};
 
 /// Stacks that [`StackCache::trim`] frees at a time before it asks whether there are more.
+#[cfg(test)]
 const TRIM_BATCH: usize = 64;
 
 /// The stacks of one worker that no fiber uses.
@@ -65,6 +66,7 @@ impl StackCache {
 
     /// Gives back all but the last used stacks, and their memory. To be called when there is nothing better to do, on any
     /// stack whatever.
+    #[cfg(test)]
     pub(crate) fn trim(&mut self) {
         while self.trim_some(TRIM_BATCH) {}
     }
@@ -88,6 +90,7 @@ impl StackCache {
     }
 
     /// How many stacks trimming would free.
+    #[cfg(test)]
     pub(crate) fn surplus(&self) -> usize {
         self.stacks.len().saturating_sub(self.keep) + self.retired.len()
     }

@@ -24,6 +24,7 @@ use std::fmt;
 pub struct WaitGroup(Arc<Source<GroupState>>);
 
 /// How much is to be done, and who waits for it.
+#[expect(missing_debug_implementations, reason = "users cannot name it")]
 pub struct GroupState {
     count: usize,
     /// How often the counter has come to zero. A waiter's slot says in which round it came.
@@ -168,6 +169,7 @@ impl Receive for WaitGroup {
 }
 
 /// Waits for the counter to come to zero.
+#[expect(missing_debug_implementations, reason = "users cannot name it")]
 pub struct Done<'a>(&'a WaitGroup);
 
 impl Side for Done<'_> {

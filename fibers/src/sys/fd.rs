@@ -117,6 +117,7 @@ pub(crate) fn write(fd: BorrowedFd<'_>, buffer: &[u8]) -> io::Result<usize> {
 }
 
 /// Closes a descriptor and tells how that went. It is closed even if an error is reported, and so never tried again.
+#[cfg_attr(not(test), expect(dead_code, reason = "for descriptors: sockets will use it"))]
 pub(crate) fn close(fd: OwnedFd) -> io::Result<()> {
     seam!(Close);
     // SAFETY: the descriptor was owned and is given up here.

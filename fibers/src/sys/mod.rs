@@ -34,7 +34,7 @@ mod memory;
 mod signal;
 mod thread;
 
-pub(crate) use fd::{EpollEvent, close, epoll_add, epoll_create, epoll_delete, epoll_modify, epoll_wait, eventfd, read, write};
+pub(crate) use fd::{EpollEvent, epoll_add, epoll_create, epoll_delete, epoll_modify, epoll_wait, eventfd, read, write};
 pub(crate) use memory::{
     Advice, address_space_limit, advise, map, page_size, protect_none, read_setting, refuses_unknown_advice, unmap,
 };
@@ -42,7 +42,7 @@ pub(crate) use signal::{
     AlternateStack, SignalAction, abort, alternate_stack, forward_signal, keep_errno, min_signal_stack, set_action,
     signal_action, write_stderr,
 };
-pub(crate) use thread::{CpuSet, affinity, current_cpu, entropy, set_affinity, set_timer_slack, spawn_thread, thread_count};
+pub(crate) use thread::{CpuSet, affinity, entropy, set_affinity, set_timer_slack, spawn_thread, thread_count};
 
 use std::io;
 

@@ -83,6 +83,7 @@ pub(crate) fn set_affinity(set: &CpuSet) -> io::Result<()> {
 }
 
 /// The CPU on which the calling thread runs at this moment.
+#[cfg(test)]
 pub(crate) fn current_cpu() -> io::Result<usize> {
     seam!(GetCpu);
     // SAFETY: no requirement.

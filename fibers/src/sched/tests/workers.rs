@@ -6,6 +6,7 @@ use std::thread::ThreadId;
 
 use super::basics::nap;
 use super::*;
+use crate::sched::watcher::Io;
 use crate::sys::fault::{Call, Fault, scoped};
 
 fn spin(d: Duration) {
@@ -353,7 +354,7 @@ fn own_stack_sizes() {
             });
             // SAFETY: the closure is `Send`.
             let fiber = unsafe { spawn(big, body) }.unwrap();
-            assert!(fiber.name().unwrap().starts_with("of"));
+            assert!(fiber.header().name().unwrap().starts_with("of"));
             done.wait();
         }
     });
