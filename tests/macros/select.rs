@@ -9,8 +9,8 @@ fn every_form_of_an_arm() {
     assert_eq!(select! { tx <- 1 => 5, }, 5);
     assert_eq!(select! { v = <-rx => v.unwrap() }, 1);
     assert_eq!(select! { r = tx <- 3 => r, v = <-rx => panic!("{v:?}") }, Ok(()));
-    let x: u32 = loop {
-        select! { Ok(v) = <-rx else { break 0 } => break v }
+    let x: u32 = 'found: {
+        select! { Ok(v) = <-rx else { break 'found 0 } => v }
     };
     assert_eq!(x, 3);
     select! { <-rx => panic!("nobody sent"), default => {} }

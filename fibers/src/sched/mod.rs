@@ -40,7 +40,7 @@ mod spawn;
 mod task;
 mod thread;
 mod unstarted;
-#[cfg_attr(not(test), expect(dead_code, reason = "for descriptors: sockets will use it"))]
+#[expect(dead_code, reason = "for descriptors: sockets will use it")]
 mod watcher;
 mod worker;
 
