@@ -18,14 +18,20 @@ const GRACE_NS: u64 = 100_000_000;
 impl Shared {
     /// Whether nothing goes on in this runtime. Asked by an idle worker.
     pub(super) fn is_quiet(&self) -> bool {
-        let read = || self.workers.iter().map(|w| w.counters.idle.load(Ordering::SeqCst));
-        let before: Vec<u64> = read().collect();
-        before.iter().all(|count| count % 2 == 1)
+        // The counters only grow, so none has changed if their sum has not.
+        let read = || {
+            self.workers.iter().try_fold(0_u64, |sum, w| {
+                let count = w.counters.idle.load(Ordering::SeqCst);
+                (count % 2 == 1).then(|| sum.wrapping_add(count))
+            })
+        };
+        let before = read();
+        before.is_some()
             && self
                 .workers
                 .iter()
                 .all(|w| w.inbox.is_empty_ordered() && w.unstarted.is_empty())
-            && read().eq(before)
+            && read() == before
     }
 
     fn sum(&self, count: impl Fn(&Remote) -> usize) -> usize {
