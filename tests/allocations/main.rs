@@ -1,0 +1,191 @@
+//! Hot paths allocate nothing, and a spawn allocates once: counted by the allocator, on the one thread that runs all fibers.
+
+use fibers::{Op, Runtime, channel, op, select, sleep, spawn, yield_now};
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::time::Duration;
+
+struct Counting;
+
+thread_local! {
+    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+}
+
+#[expect(unsafe_code, reason = "an allocator")]
+// SAFETY: everything is handed to the system's allocator as it is.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+        // SAFETY: the caller's contract.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+        // SAFETY: the caller's contract.
+        unsafe { System.realloc(block, layout, size) }
+    }
+
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        // SAFETY: the caller's contract.
+        unsafe { System.dealloc(block, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+const ROUNDS: u64 = 1000;
+
+/// Runs `main` on a runtime whose one worker is this thread.
+fn on_one_worker<T>(main: impl FnOnce() -> T) -> T {
+    Runtime::builder().workers(1).build().expect("a runtime").run(main)
+}
+
+/// How many allocations of this thread `ROUNDS` rounds take, once everything that is kept has grown to its size.
+#[track_caller]
+fn allocations(mut round: impl FnMut()) -> u64 {
+    (0..ROUNDS).for_each(|_| round());
+    let before = ALLOCATIONS.get();
+    (0..ROUNDS).for_each(|_| round());
+    ALLOCATIONS.get() - before
+}
+
+#[test]
+fn the_count_is_true() {
+    assert_eq!(allocations(|| drop(Box::new(0_u64))), ROUNDS);
+}
+
+#[test]
+fn rendezvous() {
+    on_one_worker(|| {
+        let (there, received) = channel::<u64>(0);
+        let (answer, back) = channel(0);
+        spawn(move || received.iter().try_for_each(|v| answer.send(v)));
+        assert_eq!(allocations(|| assert_eq!((there.send(7), back.recv()), (Ok(()), Ok(7)))), 0);
+    });
+}
+
+#[test]
+fn buffered() {
+    on_one_worker(|| {
+        let (tx, rx) = channel::<u64>(8);
+        // Endless: at times the producer waits for room, at times the consumer for a value.
+        spawn(move || (0..).try_for_each(|i| tx.send(i)));
+        assert_eq!(allocations(|| assert!(rx.recv().is_ok())), 0);
+    });
+}
+
+#[test]
+fn select_of_2_and_4() {
+    on_one_worker(|| {
+        let [a, b, c, d] = std::array::from_fn(|_| {
+            let (tx, rx) = channel::<u64>(0);
+            spawn(move || (0..).try_for_each(|i| tx.send(i)));
+            rx
+        });
+        let (_quiet, quit) = channel::<()>(0);
+        let (to, numbers) = channel::<u64>(0);
+        spawn(move || numbers.iter().for_each(drop));
+        let of_2 = || {
+            select! {
+                v = <-a => assert!(v.is_ok()),
+                <-quit => unreachable!(),
+            }
+        };
+        assert_eq!(allocations(of_2), 0);
+        let of_4 = || {
+            select! {
+                v = <-a => assert!(v.is_ok()),
+                v = <-b => assert!(v.is_ok()),
+                v = <-c => assert!(v.is_ok()),
+                v = <-d => assert!(v.is_ok()),
+            }
+        };
+        assert_eq!(allocations(of_4), 0);
+        let of_both_sides = || {
+            select! {
+                to <- 1 => {}
+                <-quit => unreachable!(),
+            }
+        };
+        assert_eq!(allocations(of_both_sides), 0);
+    });
+}
+
+#[test]
+fn select_with_default() {
+    on_one_worker(|| {
+        let (_a_tx, a) = channel::<u64>(0);
+        let (_b_tx, b) = channel::<u64>(0);
+        let nothing_ready = || {
+            select! {
+                <-a => unreachable!(),
+                <-b => unreachable!(),
+                default => {}
+            }
+        };
+        assert_eq!(allocations(nothing_ready), 0);
+    });
+}
+
+#[test]
+fn combinators() {
+    on_one_worker(|| {
+        let (tx, rx) = channel::<u64>(0);
+        spawn(move || (0..).try_for_each(|i| tx.send(i)));
+        let (_quiet, quit) = channel::<u64>(0);
+        let combined = || {
+            let data = op::guard(|| rx.recv_op().wrap(|v| v.unwrap()).label("data"));
+            let quit = quit.recv_op().on_abort(|| ()).wrap(|_| 0);
+            data.or(quit).perform();
+        };
+        assert_eq!(allocations(combined), 0);
+        // A nack can be kept by anybody: it is an object of its own.
+        let nacked = || {
+            op::with_nack(|_nack| rx.recv_op()).perform().unwrap();
+        };
+        assert_eq!(allocations(nacked), ROUNDS);
+    });
+}
+
+#[test]
+fn yielding_and_sleeping() {
+    on_one_worker(|| {
+        spawn(|| (0..).for_each(|_: u64| yield_now()));
+        assert_eq!(allocations(yield_now), 0);
+        assert_eq!(allocations(|| sleep(Duration::from_micros(1))), 0);
+    });
+}
+
+#[test]
+fn timeouts() {
+    on_one_worker(|| {
+        let (tx, rx) = channel::<u64>(0);
+        spawn(move || (0..).try_for_each(|i| tx.send(i)));
+        // The receive has to wait each time, so that the timeout is armed, and cancelled when the value comes.
+        assert_eq!(allocations(|| assert!(rx.recv_timeout(Duration::from_secs(60)).is_ok())), 0);
+        let (_quiet, rx) = channel::<u64>(0);
+        assert_eq!(allocations(|| assert!(rx.recv_timeout(Duration::from_micros(1)).is_err())), 0);
+    });
+}
+
+#[test]
+fn one_per_spawn() {
+    on_one_worker(|| {
+        let number = 7;
+        assert_eq!(allocations(|| assert_eq!(spawn(move || number).join().unwrap(), 7)), ROUNDS);
+        const BURST: u64 = 100;
+        let burst = || {
+            let (tx, rx) = channel::<u64>(BURST as usize);
+            for i in 0..BURST {
+                let tx = tx.clone();
+                spawn(move || tx.send(i));
+            }
+            drop(tx);
+            assert_eq!(rx.iter().sum::<u64>(), BURST * (BURST - 1) / 2);
+        };
+        // The two are the channel and its buffer.
+        assert_eq!(allocations(burst), ROUNDS * (BURST + 2));
+    });
+}
