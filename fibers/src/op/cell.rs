@@ -113,8 +113,12 @@ pub(crate) enum Decision {
 }
 
 /// The one word of a perform, and whom to wake.
-#[derive(Debug)]
-pub(crate) struct Cell {
+///
+/// All of it lies in an `UnsafeCell`: the performer may free it as soon as the deciding store has happened, while the decider is
+/// still inside the method that did it, with a reference that would otherwise promise that the whole lives on.
+pub(crate) struct Cell(UnsafeCell<Word>);
+
+struct Word {
     state: AtomicU32,
     waiter: Waiter,
     /// Told that the waiter is read.
@@ -122,17 +126,24 @@ pub(crate) struct Cell {
 }
 
 impl Cell {
+    #[inline]
     pub(crate) fn new(waiter: Waiter) -> Self {
-        Cell {
+        Cell(UnsafeCell::new(Word {
             state: AtomicU32::new(PENDING),
             waiter,
             witness: Witness::new(),
-        }
+        }))
+    }
+
+    #[inline]
+    fn state(&self) -> &AtomicU32 {
+        // SAFETY: `Word` is never borrowed mutably, and the state is atomic.
+        unsafe { &(*self.0.get()).state }
     }
 
     /// Acquire: pairs with the Release of the decider, so that the slot it filled is visible.
     pub(crate) fn decision(&self) -> Decision {
-        match self.state.load(Ordering::Acquire) {
+        match self.state().load(Ordering::Acquire) {
             PENDING | CLAIMED | ABORTED => Decision::Undecided,
             RETRY => Decision::Retry,
             decided => Decision::Branch((decided - DECIDED) as usize),
@@ -144,7 +155,9 @@ impl Cell {
     /// AcqRel: Acquire sees what an earlier claimer did before it rolled back, Release publishes what the winner did before.
     #[inline]
     fn leave_pending(&self, to: u32) -> bool {
-        let left = self.state.compare_exchange(PENDING, to, Ordering::AcqRel, Ordering::Acquire);
+        let left = self
+            .state()
+            .compare_exchange(PENDING, to, Ordering::AcqRel, Ordering::Acquire);
         match left {
             Ok(_) => true,
             Err(CLAIMED) => self.leave_pending_later(to),
@@ -156,8 +169,10 @@ impl Cell {
     fn leave_pending_later(&self, to: u32) -> bool {
         let mut backoff = Backoff::new();
         loop {
-            backoff.wait(&self.state, |state| state == CLAIMED);
-            let left = self.state.compare_exchange(PENDING, to, Ordering::AcqRel, Ordering::Acquire);
+            backoff.wait(self.state(), |state| state == CLAIMED);
+            let left = self
+                .state()
+                .compare_exchange(PENDING, to, Ordering::AcqRel, Ordering::Acquire);
             match left {
                 Ok(_) => return true,
                 Err(CLAIMED) => {}
@@ -172,12 +187,12 @@ impl Cell {
 
     /// Only the claimer. Release: pairs with the Acquire of the next claim.
     fn unclaim(&self) {
-        prim::release(&self.state, PENDING);
+        prim::release(self.state(), PENDING);
     }
 
     /// Only the claimer, or for a lone cell the holder of its source's lock. Release: pairs with [`Cell::decision`].
     fn decide(&self, branch: u32) {
-        prim::release(&self.state, DECIDED + branch);
+        prim::release(self.state(), DECIDED + branch);
     }
 
     /// Commits `branch` without a counterpart; false if the cell is final already.
@@ -197,11 +212,19 @@ impl Cell {
 
     #[inline]
     pub(crate) fn waiter(&self) -> Waiter {
-        self.witness.read();
-        match &self.waiter {
+        // SAFETY: `Word` is never borrowed mutably, and whoever asks has not decided yet, so the cell is alive (rule 1).
+        let word = unsafe { &*self.0.get() };
+        word.witness.read();
+        match &word.waiter {
             Waiter::Fiber(task) => Waiter::Fiber(*task),
             waiter => waiter.counted(),
         }
+    }
+}
+
+impl fmt::Debug for Cell {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Cell").field(&self.decision()).finish()
     }
 }
 
@@ -537,25 +560,23 @@ impl<P> Queue<P> {
 
     /// Decides up to a batch of all waiting nodes; returns whether there are more.
     pub(crate) fn drain(&mut self, batch: &mut Batch, exchange: impl FnMut(&mut P)) -> bool {
-        self.each(batch, |_| true, decide(exchange))
+        self.each(batch, |_| true, Some(exchange))
     }
 
     /// Like [`Queue::drain`], but stops at the first node whose slot is not `wanted`; returns whether wanted ones may be left.
     pub(crate) fn drain_while(&mut self, batch: &mut Batch, wanted: impl FnMut(&P) -> bool) -> bool {
-        self.each(batch, wanted, decide(|_| ()))
+        self.each(batch, wanted, Some(|_: &mut P| ()))
     }
 
     /// Tells up to a batch of all waiting nodes to look again; returns whether there are more.
     pub(crate) fn retry_all(&mut self, batch: &mut Batch) -> bool {
-        self.each(batch, |_| true, |cell, _, _, _| cell.retry())
+        self.each(batch, |_| true, None::<fn(&mut P)>)
     }
 
-    fn each(
-        &mut self,
-        batch: &mut Batch,
-        mut wanted: impl FnMut(&P) -> bool,
-        mut decide: impl FnMut(&Cell, u32, bool, &mut P) -> bool,
-    ) -> bool {
+    /// Decides the nodes after an `exchange` of each, or without one tells them to look again.
+    ///
+    /// The deciding store stands here, not in a closure: to that the node would be lent for longer than it may live.
+    fn each(&mut self, batch: &mut Batch, mut wanted: impl FnMut(&P) -> bool, mut exchange: Option<impl FnMut(&mut P)>) -> bool {
         while !self.is_empty() {
             let node = self.head;
             // SAFETY: a linked node and its cell are alive while the lock is held, which `&mut self` proves (rule 1); the
@@ -572,24 +593,21 @@ impl<P> Queue<P> {
                 let &mut Links { cell, branch, lone, .. } = Inner::links(node);
                 let cell = &*cell;
                 let waiter = cell.waiter();
-                if decide(cell, branch, lone, &mut (*node).slot) {
+                let done = match &mut exchange {
+                    Some(exchange) if lone || cell.claim() => {
+                        exchange(&mut (*node).slot);
+                        cell.decide(branch);
+                        true
+                    }
+                    Some(_) => false,
+                    None => cell.retry(),
+                };
+                if done {
                     batch.push(waiter);
                 }
             }
         }
         false
-    }
-}
-
-/// Decides one node of a queue that is emptied, unless its perform is final.
-fn decide<P>(mut exchange: impl FnMut(&mut P)) -> impl FnMut(&Cell, u32, bool, &mut P) -> bool {
-    move |cell, branch, lone, slot| {
-        let held = lone || cell.claim();
-        if held {
-            exchange(slot);
-            cell.decide(branch);
-        }
-        held
     }
 }
 
