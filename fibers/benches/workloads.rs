@@ -4,7 +4,7 @@
 //! `workloads WORKLOAD [N]` prints `WORKLOAD fibers NS ns/op MS ms [extra]`. The number of workers is `FIBERS_WORKERS`. Without a
 //! workload all of them run in turn; under `cargo test --benches`, which does not pass `--bench`, with a small N, as a check.
 
-use fibers::{Op, Receiver, Sender, WaitGroup, channel, op, run, sleep, spawn, yield_now};
+use fibers::{Receiver, Sender, WaitGroup, channel, run, select, sleep, spawn, yield_now};
 use std::fmt::Display;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -147,16 +147,19 @@ fn select_of_4(bench: &Bench) {
         spawn(move || {
             (0..each).try_for_each(|k: usize| tx.send(k)).unwrap();
             // The channel stays open: a closed one would be ready for ever.
-            op::never::<()>().perform();
+            select! {}
         });
         rx
     });
     let start = Instant::now();
     let mut sum = 0;
     for _ in 0..each * 4 {
-        sum += op::choice((a.recv_op(), b.recv_op(), c.recv_op(), d.recv_op()))
-            .perform()
-            .unwrap();
+        select! {
+            v = <-a => sum += v.unwrap(),
+            v = <-b => sum += v.unwrap(),
+            v = <-c => sum += v.unwrap(),
+            v = <-d => sum += v.unwrap(),
+        }
     }
     bench.report(bench.n, start, sum);
 }
@@ -173,8 +176,11 @@ fn select_or_quit(bench: &Bench) {
     });
     let start = Instant::now();
     let mut sum = 0;
-    while let Some(v) = op::choice((rx.recv_op().wrap(|v| Some(v.unwrap())), quit.recv_op().wrap(|_| None))).perform() {
-        sum += v;
+    loop {
+        select! {
+            v = <-rx => sum += v.unwrap(),
+            <-quit => break,
+        }
     }
     bench.report(n, start, sum);
     drop(keep_open);
@@ -187,8 +193,10 @@ fn select_with_default(bench: &Bench) {
     let start = Instant::now();
     let mut defaults = 0;
     for _ in 0..bench.n {
-        if op::choice((from_a.recv_op(), from_b.recv_op())).try_perform().is_none() {
-            defaults += 1;
+        select! {
+            <-from_a => {}
+            <-from_b => {}
+            default => defaults += 1,
         }
     }
     bench.report(bench.n, start, defaults);

@@ -135,6 +135,13 @@ impl Cell {
         }))
     }
 
+    /// The order in which two cells are claimed (rule 3): that of their addresses.
+    #[inline]
+    fn precedes(&self, other: &Cell) -> bool {
+        // SAFETY: `Word` is never borrowed mutably. One cell is the own, the node of the other is linked: both are alive (rule 1).
+        unsafe { (*self.0.get()).witness.precedes(&(*other.0.get()).witness) }
+    }
+
     #[inline]
     fn state(&self) -> &AtomicU32 {
         // SAFETY: `Word` is never borrowed mutably, and the state is atomic.
@@ -637,7 +644,7 @@ fn claim_both(me: &Me<'_>, other: &Cell, other_lone: bool) -> Claim {
 #[inline(never)]
 fn claim_in_order(me: &Cell, other: &Cell) -> Claim {
     let won = |won, otherwise| if won { Claim::Held } else { otherwise };
-    match me.witness.precedes(&other.witness) {
+    match me.precedes(other) {
         true => {
             if !me.claim() {
                 return Claim::Lost;
