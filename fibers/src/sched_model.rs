@@ -99,6 +99,14 @@ impl Here {
         current().wheel.borrow_mut().remove(key).is_some()
     }
 
+    pub(crate) fn may_not_suspend(self) -> bool {
+        false
+    }
+
+    pub(crate) fn refuse_to_suspend(self) -> ! {
+        unreachable!("the model forbids nothing")
+    }
+
     pub(crate) fn forbid_suspend(self, _why: &'static str) -> NoSuspend {
         NoSuspend
     }
