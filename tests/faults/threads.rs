@@ -41,7 +41,7 @@ fn f13_a_fiber_stays_on_its_thread() {
                                     while began.elapsed() < Duration::from_micros(20) {
                                         std::hint::spin_loop();
                                     }
-                                    drop(spawn(|| yield_now()));
+                                    drop(spawn(yield_now));
                                 }
                             }
                             assert_eq!(before, (thread::current().id(), address_of_a_thread_local()));
