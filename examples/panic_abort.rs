@@ -29,7 +29,7 @@ fn sums() {
         worker.expect("there are stacks");
     }
     drop((todo, results));
-    go! { (1..=100).for_each(|n| jobs.send(n).unwrap()) };
+    go! { (1..=100).for_each(|n| jobs.send(n).unwrap()); };
     assert_eq!(done.iter().sum::<u64>(), 338_350);
     group.wait();
 }

@@ -306,7 +306,7 @@ impl Builder {
         self
     }
 
-    /// Starts it on worker `n`, counted from 0 and beginning again after the last: for fibers that belong together, or to a thread.
+    /// Starts it on worker `n`, counted from 0: for fibers that belong together, or to a thread.
     pub fn worker(mut self, n: usize) -> Self {
         self.place = Place::Worker(n);
         self

@@ -3,6 +3,8 @@
 //!
 //! What ends a process, needs one without other threads, or spoils all calls of one, runs in `child`, a program of its own.
 
+#![cfg(not(loom))]
+
 mod bad_input;
 mod blocking;
 mod deadlock;

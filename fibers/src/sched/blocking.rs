@@ -52,14 +52,14 @@ struct State {
 }
 
 /// Why a job was not accepted.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refused {
     /// The queue is full: see [`Pool::on_room`].
     Full,
     /// The runtime has ended.
     Closed,
-    /// There is no thread, and the system gives none.
-    NoThread(io::Error),
+    /// There is no thread, and the system gives none, for this reason (`errno`).
+    NoThread(i32),
 }
 
 /// The threads for blocking calls of one runtime.
@@ -111,7 +111,7 @@ impl Pool {
             && let Err(error) = self.add_thread(&mut state)
             && state.threads == 0
         {
-            return Err(Refused::NoThread(error));
+            return Err(Refused::NoThread(error.raw_os_error().unwrap_or(libc::EAGAIN)));
         }
         state.queue.push_back(Job(job.task().0));
         self.jobs.fetch_add(1, Ordering::Relaxed);

@@ -98,7 +98,7 @@ impl<B: Body + 'static> BlockingJob<B> {
         // SAFETY: `new` asked for a body that may be sent, and a job that was accepted is not submitted again.
         match unsafe { self.pool.submit(&self.job) } {
             Err(Refused::Full) => return Ok(None),
-            Err(Refused::NoThread(error)) => return Err(error),
+            Err(Refused::NoThread(errno)) => return Err(io::Error::from_raw_os_error(errno)),
             Ok(()) => {}
             Err(Refused::Closed) => self.cancel(),
         }

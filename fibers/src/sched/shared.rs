@@ -15,7 +15,7 @@ use super::task::{Place, Task};
 use super::unstarted::Unstarted;
 use super::watcher::Io;
 use crate::epoll::Poller;
-use crate::prim::plain::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
+use crate::prim::plain::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 use crate::stack::StackPool;
 use crate::sys::CpuSet;
 
@@ -150,8 +150,6 @@ pub(super) struct Shared {
     pub(super) io: OnceLock<Box<dyn Io>>,
     pub(super) blocking: Arc<Pool>,
     pub(super) board: Board,
-    /// Some fiber was leaked.
-    pub(super) leaked: AtomicBool,
     /// The CPUs that the workers are bound to, if they are.
     pub(super) cpus: Option<CpuSet>,
     lifecycle: Mutex<Lifecycle>,
@@ -175,7 +173,6 @@ impl Shared {
             io: OnceLock::new(),
             blocking: Pool::new(config.blocking_threads, config.blocking_queue),
             board: Board::default(),
-            leaked: AtomicBool::new(false),
             cpus,
             lifecycle: Mutex::default(),
             changed: Condvar::new(),
@@ -260,7 +257,6 @@ impl Shared {
 
     /// Keeps the runtime's memory for ever, as leaked fibers need.
     pub(super) fn keep_for_ever(self: &Arc<Shared>) {
-        self.leaked.store(true, Ordering::Relaxed); // read when the next run begins, which the life cycle's lock orders
         std::mem::forget(self.clone());
     }
 }

@@ -111,8 +111,8 @@ pub(super) struct Extras {
 
 struct VTable {
     run: unsafe fn(&Task, bool),
-    free: unsafe fn(NonNull<Task>, Option<&Locals>),
     abandon: unsafe fn(&Task),
+    free: unsafe fn(NonNull<Task>, Option<&Locals>),
     /// How many bytes before the task its extras stand; 0: it has none.
     extras: usize,
 }

@@ -56,7 +56,7 @@ fn deadlocked(workers: usize, policy: Deadlock) {
     Runtime::builder().workers(workers).deadlock(policy).build().unwrap().run(|| {
         let named = Spec {
             name: Some("sleeper".into()),
-            ..spec(Place::Worker(1))
+            ..spec(Place::Worker(workers - 1))
         };
         // SAFETY: the closure is `Send`.
         drop(unsafe { spawn(named, job(|| Event::default().wait())) });

@@ -108,7 +108,7 @@ fn hints_are_kept() {
         for n in 0..6 {
             let on = Arc::new(AtomicUsize::new(usize::MAX));
             let on2 = on.clone();
-            go_to(Place::Worker(n), move || {
+            go_to(Place::Worker(n % 3), move || {
                 on2.store(here().unwrap().worker().0, Ordering::SeqCst)
             })
             .event
@@ -177,7 +177,7 @@ fn storms_of_wakes_between_workers_and_threads() {
         let all: Vec<_> = (0..8)
             .map(|i| {
                 let (event, received) = (event.clone(), received.clone());
-                go_to(Place::Worker(i), move || {
+                go_to(Place::Worker(i % 2), move || {
                     for _ in 0..share {
                         event.wait();
                         received.fetch_add(1, Ordering::Relaxed);
@@ -295,11 +295,12 @@ fn spawned_between_runs_starts_with_the_next() {
 #[test]
 fn building_can_fail() {
     let error = |builder: RuntimeBuilder| builder.build().unwrap_err().to_string();
-    assert_eq!(error(Runtime::builder().workers(0)), "a runtime needs at least one worker");
+    assert!(error(Runtime::builder().workers(0)).contains("at least one worker"));
     assert!(error(Runtime::builder().stack_size(10)).contains("too small"));
     let _fault = scoped(Call::Thread, Fault::always(libc::EAGAIN));
     let failed = Runtime::builder().workers(3).build().unwrap_err();
-    assert_eq!(failed.raw_os_error(), Some(libc::EAGAIN));
+    assert_eq!(failed.kind(), std::io::ErrorKind::WouldBlock);
+    assert!(failed.to_string().contains("the thread of worker 1"), "{failed}");
 }
 
 #[test]
