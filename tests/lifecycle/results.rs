@@ -41,7 +41,7 @@ fn waits_when_dropped() {
         let (tx, rx) = channel::<()>(0);
         run(|| {
             let receiver = rx.clone();
-            drop(spawn(move || OnDrop(move || drop(receiver.recv()))));
+            drop(spawn(move || OnDrop(move || assert!(receiver.recv().is_err()))));
             sleep(A_MOMENT);
             assert_eq!(tx.waiting_receivers(), 1);
         });
