@@ -52,46 +52,9 @@ fn f02_a_frame_of_48_kib_without_probes_faults_in_the_guard() {
     child("unprobed").by(libc::SIGABRT).says(&["'giant'", "has overflowed"]);
 }
 
-/// Spawns suspended fibers until a spawn fails; returns how many there were and what was said.
-fn spawn_until_exhausted(limit: usize) -> (usize, String) {
-    let (tx, rx) = channel::<()>(0);
-    let mut handles = Vec::new();
-    let error = loop {
-        assert!(handles.len() < limit, "no limit was met");
-        let theirs = rx.clone();
-        match Builder::new().spawn(move || theirs.recv().is_err()) {
-            Ok(handle) => handles.push(handle),
-            Err(error) => break error,
-        }
-        // They start while this one sleeps, unless there is no stack for them.
-        let mut patience = 20;
-        while handles.len() % 100 == 0 && rx.waiting_receivers() < handles.len() && patience > 0 {
-            fibers::sleep(Duration::from_millis(1));
-            patience -= 1;
-        }
-    };
-    // Whoever runs is not disturbed: the fibers that there are still meet their partner.
-    let count = handles.len();
-    tx.send(()).unwrap();
-    drop(tx);
-    let closed = handles.into_iter().map(|h| h.join().unwrap()).filter(|closed| *closed);
-    assert_eq!(closed.count(), count - 1);
-    // And there is room again.
-    assert_eq!(Builder::new().spawn(|| 5).unwrap().join().unwrap(), 5);
-    (count, error.to_string())
-}
-
 #[test]
 fn f03_too_many_mappings_make_the_spawn_fail_and_name_the_limit() {
-    let _fault = fault::scoped(Call::MadviseGuard, Fault::always(libc::EINVAL));
-    watchdog(HANG, || {
-        let runtime = Runtime::builder().workers(1).stack_size(128 << 10).build().unwrap();
-        let (count, message) = runtime.run(|| spawn_until_exhausted(40_000));
-        assert!(count > 10_000, "{count}");
-        for word in ["vm.max_map_count", "MADV_GUARD_INSTALL", "stacks in use"] {
-            assert!(message.contains(word), "{message}");
-        }
-    });
+    child("too_many_mappings").well().never_says(&["panicked"]);
 }
 
 #[test]

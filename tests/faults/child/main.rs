@@ -50,6 +50,7 @@ fn main() {
         "null" => overflows::null(),
         "previous_handler" => overflows::previous_handler(),
         "unprobed" => overflows::unprobed(),
+        "too_many_mappings" => limits::too_many_mappings(),
         "address_space" => limits::address_space(),
         "stuck" => limits::stuck(),
         "burst" => limits::burst(),
