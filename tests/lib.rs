@@ -288,9 +288,9 @@ impl<T: fmt::Debug> fmt::Debug for Counted<T> {
 pub struct Counter(Arc<AtomicU64>);
 
 impl Counter {
-    /// Adds one; returns what it was.
-    pub fn add(&self) -> u64 {
-        self.0.fetch_add(1, Ordering::AcqRel)
+    /// Adds one.
+    pub fn add(&self) {
+        self.0.fetch_add(1, Ordering::AcqRel);
     }
 
     /// What it is.

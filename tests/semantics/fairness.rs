@@ -29,7 +29,7 @@ fn c47_two_ready_of_four() {
 fn c47_an_array_of_branches_is_fair() {
     everywhere(|_| {
         let n = rounds(8_000, 1_000_000);
-        let mut counts = vec![0; 10];
+        let mut counts = [0; 10];
         for _ in 0..n {
             // Every third is ready: 0, 3, 6, 9.
             let branches = (0..10).map(|i| (i % 3 == 0).then(|| always(i)));

@@ -181,7 +181,7 @@ impl<'a> Builder<'a> {
             Kind::Sleep => time::sleep_op(Duration::from_micros(1)).boxed(),
             Kind::BaseReady => base(|| Some(()), |_| (), || ()).boxed(),
             Kind::BaseSilent => base(|| None, |_| (), || ()).boxed(),
-            Kind::BaseCompletes => base(|| None, |c: Completer<()>| drop(c.complete(())), || ()).boxed(),
+            Kind::BaseCompletes => base(|| None, |c: Completer<()>| c.complete(()).unwrap_or(()), || ()).boxed(),
             Kind::BasePanicsInTry => base(|| quiet_panic("base"), |_| (), || ()).boxed(),
             Kind::BasePanicsInPublish => base(|| None, |_| quiet_panic("base"), || ()).boxed(),
         }
@@ -438,7 +438,7 @@ fn f24_drops_racing_close_and_receive() {
                 _ => {
                     tx.close();
                     drop(tx);
-                    drop(rx.iter().count());
+                    rx.iter().for_each(drop);
                     drop(rx);
                 }
             }

@@ -178,7 +178,7 @@ fn c14_a_panic_in_a_guard_fires_the_nacks_before_it() {
         panics_with("guard", || {
             let op = choice((
                 nacked(1),
-                choice(vec![2, 3].into_iter().map(|n| nacked(n).on_abort(|| drop(aborted.add())))),
+                choice(vec![2, 3].into_iter().map(|n| nacked(n).on_abort(|| aborted.add()))),
                 with_nack(|outer| {
                     nacks.borrow_mut().push(outer);
                     choice((nacked(4), guard(|| -> fibers::op::Never<u32> { quiet_panic("guard") })))

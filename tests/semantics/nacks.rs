@@ -146,10 +146,7 @@ fn c20_a_failed_try_fires() {
         let aborted = Counter::default();
         let op = choice((
             nacked(&p[0], rx.recv_op().wrap(|_| 0)),
-            nacked(
-                &p[1],
-                nacked(&p[2], tx.send_op(1).wrap(|_| 1)).on_abort(|| drop(aborted.add())),
-            ),
+            nacked(&p[1], nacked(&p[2], tx.send_op(1).wrap(|_| 1)).on_abort(|| aborted.add())),
         ));
         let default = op.perform_or(|| {
             assert_eq!(fired(&p), [true; 3]);
@@ -192,7 +189,7 @@ fn c22_nacks_fire_before_the_winners_wrap() {
             let p = places::<2>();
             let aborted = Counter::default();
             let op = choice((
-                nacked(&p[0], never()).on_abort(|| drop(aborted.add())),
+                nacked(&p[0], never()).on_abort(|| aborted.add()),
                 nacked(&p[1], rx.recv_op()).wrap(|_| {
                     assert_eq!((fired(&p), aborted.get()), ([true, false], 1));
                     // What waits for the nack goes on while this wrap is still running.
@@ -216,7 +213,7 @@ fn c22_a_panicking_wrap_changes_nothing() {
         tx.send(1).unwrap();
         panics_with("wrap", || {
             let winner = nacked(&p[0], rx.recv_op())
-                .on_abort(|| drop(aborted.add()))
+                .on_abort(|| aborted.add())
                 .wrap(|_| quiet_panic("wrap"));
             choice((winner, nacked(&p[1], never()))).perform();
         });

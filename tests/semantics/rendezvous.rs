@@ -311,13 +311,12 @@ fn sweep<T: Clone + Send + 'static>(on: On, value: T) {
         let receiver = {
             let rx = rx.clone();
             on.spawn(move || {
-                (0..8)
-                    .map(|_| choice((rx.recv_op(), rx.recv_op())).perform().unwrap())
-                    .count()
+                (0..8).for_each(|_| drop(choice((rx.recv_op(), rx.recv_op())).perform().unwrap()));
             })
         };
         (0..8).for_each(|_| tx.send(make()).unwrap());
-        assert_eq!((receiver.join(), drops.live()), (8, 0));
+        receiver.join();
+        assert_eq!(drops.live(), 0);
         // Refused, timed out, lost in a choice, given back by a close, left in the buffer.
         (0..capacity).for_each(|_| tx.send(make()).unwrap());
         drop(tx.try_send(make()).expect_err("full").into_inner());

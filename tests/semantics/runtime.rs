@@ -55,12 +55,12 @@ fn c23_shutdown_fires_nacks() {
                                 escape.send(nack).unwrap();
                                 rx.recv_op().wrap(drop)
                             });
-                            let nacked = nacked.on_abort(|| drop(aborted.add()));
+                            let nacked = nacked.on_abort(|| aborted.add());
                             let mut slot = Some(1);
                             match i % 4 {
                                 0 => nacked.perform(),
                                 1 => choice((rx.recv_op().wrap(drop), nacked.timeout(LONG).wrap(drop), never())).perform(),
-                                2 => choice((nacked, base(|| None, |_| (), || drop(withdrawn.add())))).perform(),
+                                2 => choice((nacked, base(|| None, |_| (), || withdrawn.add()))).perform(),
                                 _ => {
                                     let idle = tx.send_slot_op(&mut slot).on_abort(|| ()).wrap(drop);
                                     match tx.is_closed() {

@@ -78,9 +78,7 @@ impl World {
             2 => guard(move || a.or(b)).boxed(),
             3 => {
                 let fired = &self.fired;
-                a.on_abort(move || drop(fired.add()))
-                    .or(b.on_abort(move || drop(fired.add())))
-                    .boxed()
+                a.on_abort(move || fired.add()).or(b.on_abort(move || fired.add())).boxed()
             }
             4 => {
                 let commits = &self.commits;
@@ -225,17 +223,18 @@ fn c68_a_ring_with_random_aborts() {
                     loop {
                         let token = loop {
                             let patience = Duration::from_micros(1_000 + rng.below(50_000));
-                            match from.recv_op().on_abort(|| drop(aborts.add())).timeout(patience).perform() {
+                            match from.recv_op().on_abort(|| aborts.add()).timeout(patience).perform() {
                                 Ok(token) => break token,
                                 Err(_) => continue,
                             }
                         };
                         let Ok(token) = token else { return };
                         let mut slot = Some(token + 1);
-                        while let Err(_) = to
+                        while to
                             .send_slot_op(&mut slot)
                             .timeout(Duration::from_micros(rng.below(50)))
                             .perform()
+                            .is_err()
                         {}
                         if slot.is_some() {
                             return;

@@ -148,7 +148,7 @@ fn f30_a_ticks_waiter_looks_again() {
                     for _ in 0..rounds(100, 10_000) {
                         match i {
                             0 => drop(ticker.recv()),
-                            1 => drop(choice((ticker.recv_op().wrap(drop), rx.recv_op().wrap(|_| panic!("closed")))).perform()),
+                            1 => choice((ticker.recv_op().wrap(drop), rx.recv_op().wrap(|_| panic!("closed")))).perform(),
                             _ => drop(ticker.recv_op().timeout(period / 2).perform()),
                         }
                     }
