@@ -145,7 +145,13 @@ impl JoinError {
     /// Gives the error back if the fiber did not panic.
     pub fn try_into_panic(self) -> Result<Box<dyn Any + Send>, JoinError> {
         match self.0 {
-            Why::Panicked(payload) => Ok(payload),
+            Why::Panicked(payload) => {
+                // It is going to be raised again, most likely, and no panic hook will see that.
+                if let Some(here) = sched::here() {
+                    here.mark_panicking();
+                }
+                Ok(payload)
+            }
             why => Err(JoinError(why)),
         }
     }

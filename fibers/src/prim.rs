@@ -50,6 +50,8 @@ pub(crate) fn park_timeout(time: std::time::Duration) {
 pub(crate) struct Witness {
     #[cfg(loom)]
     data: loom::cell::UnsafeCell<()>,
+    #[cfg(loom)]
+    steps: AtomicU32,
     /// Of the thread that made it.
     #[cfg(loom)]
     number: usize,
@@ -60,6 +62,8 @@ impl Witness {
         Witness {
             #[cfg(loom)]
             data: loom::cell::UnsafeCell::new(()),
+            #[cfg(loom)]
+            steps: AtomicU32::new(0),
             #[cfg(loom)]
             number: NUMBER.with(|number| *number),
         }
@@ -87,6 +91,16 @@ impl Witness {
         #[cfg(loom)]
         self.data.with_mut(|_| ());
     }
+
+    /// Comes before each look at an atomic that its looker will write as well, and before the writes that others look for.
+    ///
+    /// Of all reads of an atomic, loom knows the last one when it meets a write, and tries no schedule in which an earlier read, by
+    /// another thread, comes after that write. A read-modify-write is never overlooked. It orders nothing else: it is relaxed.
+    #[inline(always)]
+    pub(crate) fn step(&self) {
+        #[cfg(loom)]
+        self.steps.fetch_add(0, Ordering::Relaxed);
+    }
 }
 
 impl Default for Witness {
@@ -102,7 +116,7 @@ impl Drop for Witness {
     }
 }
 
-/// The store by which the holder of a lock or claim gives it back; somebody may [wait](Backoff::wait) for it.
+/// The store by which the holder of a lock or claim gives it back; somebody may [wait](Backoff::wait_for) for it.
 #[cfg(not(loom))]
 #[inline(always)]
 pub(crate) fn release(word: &AtomicU32, value: u32) {
@@ -166,20 +180,12 @@ impl Backoff {
         Backoff(0)
     }
 
-    /// Waits for the [`release`] of `word`, which was seen `held`.
-    #[cold]
-    #[cfg(not(loom))]
-    pub(crate) fn wait(&mut self, word: &AtomicU32, held: impl Fn(u32) -> bool) {
-        self.pause();
-        // Relaxed: whoever tries next looks again.
-        while held(word.load(Ordering::Relaxed)) {
-            self.pause();
-        }
-    }
-
     /// Waits a little longer than the last time.
-    #[cfg(not(loom))]
-    pub(crate) fn pause(&mut self) {
+    #[cold]
+    pub(crate) fn wait(&mut self) {
+        #[cfg(loom)]
+        loom::thread::yield_now();
+        #[cfg(not(loom))]
         if self.0 <= Self::SPIN_LIMIT && !cfg!(miri) {
             for _ in 0..1u32 << self.0 {
                 std::hint::spin_loop();
@@ -190,10 +196,20 @@ impl Backoff {
         }
     }
 
+    /// Waits for the [`release`] of `word`, which was seen `held`.
+    #[cold]
+    #[cfg(not(loom))]
+    pub(crate) fn wait_for(&mut self, word: &AtomicU32, held: impl Fn(u32) -> bool) {
+        self.wait();
+        // Relaxed: whoever tries next looks again.
+        while held(word.load(Ordering::Relaxed)) {
+            self.wait();
+        }
+    }
+
     /// To spin would be to explore how often. Other threads do nothing between the look that saw the word held and the park.
     #[cfg(loom)]
-    pub(crate) fn wait(&mut self, word: &AtomicU32, _held: impl Fn(u32) -> bool) {
-        let _ = (self.0, Self::SPIN_LIMIT);
+    pub(crate) fn wait_for(&mut self, word: &AtomicU32, _held: impl Fn(u32) -> bool) {
         BLOCKED.with_borrow_mut(|blocked| blocked.push((word, current_thread())));
         park();
     }

@@ -179,6 +179,14 @@ fn f09_the_end_of_the_run_spares_those_who_panic() {
 }
 
 #[test]
+fn f09_the_end_of_the_run_spares_those_who_raise_a_result_again() {
+    end_while_panicking(|message| {
+        let error = spawn(move || quiet_panic(message)).join().unwrap_err();
+        std::panic::resume_unwind(error.into_panic())
+    });
+}
+
+#[test]
 #[ignore = "unwinding without a hook, beside a sibling that unwinds, is taken for none: the shutdown raises into it"]
 fn f09_the_end_of_the_run_spares_those_who_unwind_without_a_message() {
     end_while_panicking(|message| quiet_panic(message));

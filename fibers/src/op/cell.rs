@@ -169,7 +169,7 @@ impl Cell {
     fn leave_pending_later(&self, to: u32) -> bool {
         let mut backoff = Backoff::new();
         loop {
-            backoff.wait(self.state(), |state| state == CLAIMED);
+            backoff.wait_for(self.state(), |state| state == CLAIMED);
             let left = self
                 .state()
                 .compare_exchange(PENDING, to, Ordering::AcqRel, Ordering::Acquire);
@@ -759,6 +759,7 @@ impl<S: State> Source<S> {
     /// Whether an attempt from the side of `bits` would have succeeded a moment ago. Acquire: pairs with the unlock, so that
     /// whoever sees a source ready (or not) sees what happened before it became so.
     pub(crate) fn peek(&self, bits: u32) -> bool {
+        self.witness.step();
         self.word.load(Ordering::Acquire) & bits != 0
     }
 
@@ -776,7 +777,7 @@ impl<S: State> Source<S> {
     fn lock_contended(&self) {
         let mut backoff = Backoff::new();
         loop {
-            backoff.wait(&self.word, |word| word & LOCKED != 0);
+            backoff.wait_for(&self.word, |word| word & LOCKED != 0);
             if self.word.fetch_or(LOCKED, Ordering::Acquire) & LOCKED == 0 {
                 return;
             }
@@ -808,6 +809,7 @@ impl<S: State> Drop for Locked<'_, S> {
     fn drop(&mut self) {
         // Only the holder writes the word's other bits, so a store is enough. Release: pairs with lock and peek.
         self.source.witness.write();
+        self.source.witness.step();
         prim::release(&self.source.word, self.readiness());
     }
 }

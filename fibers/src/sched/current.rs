@@ -244,6 +244,11 @@ impl Here {
         raises.set(raises.get() + 1);
     }
 
+    /// The fiber is about to unwind without the panic hook knowing of it (`resume_unwind`).
+    pub(crate) fn mark_panicking(self) {
+        self.header().set(flag::PANICKING);
+    }
+
     /// The poller of this worker, to watch descriptors with.
     #[cfg_attr(not(test), expect(dead_code, reason = "for descriptors: sockets will use it"))]
     pub(crate) fn watcher(self) -> Watcher {

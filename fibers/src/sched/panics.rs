@@ -4,7 +4,9 @@
 //! look as if they panicked. Nothing may be raised into a fiber that really does (a second unwinding out of a destructor
 //! aborts the process), so each fiber has a flag of its own: set by the panic hook, or when a shutdown raises; cleared when
 //! the thread turns out not to panic at all. If no sibling is suspended in the middle of a panic the thread's word is the
-//! fiber's, flag or not. In doubt a fiber counts as panicking: then it is left alone.
+//! fiber's, flag or not. A payload taken out of a join error sets the flag as well, since it is usually raised again. What is
+//! not known: a fiber that calls `resume_unwind` with a payload of its own, or behind a hook that the program has set itself,
+//! while a sibling is suspended in the middle of a panic, and that then waits in a destructor while the runtime ends.
 
 use std::any::Any;
 use std::panic::{self, PanicHookInfo};

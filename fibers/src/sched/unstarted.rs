@@ -195,7 +195,7 @@ impl Unstarted {
             let mut backoff = Backoff::new();
             // Acquire pairs with the release below.
             while self.locked.swap(true, Ordering::Acquire) {
-                backoff.pause();
+                backoff.wait();
             }
         }
         // SAFETY: under the lock, or by the only user.
