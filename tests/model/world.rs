@@ -167,9 +167,9 @@ impl World {
 
 /// Every schedule.
 pub const ALL: Option<usize> = None;
-/// Schedules in which threads are interrupted at most twice, not counting those that wait.
+/// Schedules in which threads are interrupted at most once, not counting where they wait or end.
+pub const AT_MOST_1: Option<usize> = Some(1);
 pub const AT_MOST_2: Option<usize> = Some(2);
-/// At most three times.
 pub const AT_MOST_3: Option<usize> = Some(3);
 
 /// The second party has the value of the first.
