@@ -290,7 +290,12 @@ pub struct Counter(Arc<AtomicU64>);
 impl Counter {
     /// Adds one.
     pub fn add(&self) {
-        self.0.fetch_add(1, Ordering::AcqRel);
+        self.next();
+    }
+
+    /// Adds one, and returns what it was before.
+    pub fn next(&self) -> u64 {
+        self.0.fetch_add(1, Ordering::AcqRel)
     }
 
     /// What it is.

@@ -23,7 +23,7 @@ fn f17_a_saturated_pool_of_one() {
                         let (running, most) = (running.clone(), most.clone());
                         spawn(move || {
                             let job = spawn_blocking(move || {
-                                if running.add() % 2 != 0 {
+                                if running.next() % 2 != 0 {
                                     most.add();
                                 }
                                 std::thread::sleep(Duration::from_micros(100));

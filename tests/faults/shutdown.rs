@@ -191,7 +191,7 @@ fn f11_the_unwinding_is_raised_again_and_bounded() {
                         spawn(move || {
                             let _kept = kept;
                             while catch_unwind(|| op::never::<()>().perform()).is_err() {
-                                let times = raised.add();
+                                let times = raised.next();
                                 assert!(times < 1000);
                                 if !stubborn {
                                     return;

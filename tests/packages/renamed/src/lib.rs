@@ -67,5 +67,5 @@ fn temporaries_at_the_end_of_a_body() {
     let second = ::f::select! { (v, 1) = ::f::op::always((RefCell::new(1), 1)) else { return } => *v.borrow() };
     ::std::assert_eq!(first, second);
     let c = true;
-    ::f::select! { v = ::f::op::always(RefCell::new(1)) if c => { *v.borrow(); } }
+    ::f::select! { v = ::f::op::always(RefCell::new(1)) if c => { let _ = *v.borrow(); } }
 }
