@@ -7,7 +7,7 @@
     reason = "the closure and the result lie in the fiber's block, reached through erased pointers"
 )]
 
-use crate::op::cell::{Batch, Queue, RX_READY, Source, State};
+use crate::op::cell::{Batch, Locked, Queue, RX_READY, Source, State};
 use crate::sched::{self, Body, FiberRef, Handle, Place, Spec, TaskHandle};
 use std::any::Any;
 use std::cell::Cell;
@@ -15,6 +15,7 @@ use std::error::Error;
 use std::fmt;
 use std::io;
 use std::marker::PhantomData;
+use std::mem;
 use std::panic::{self, AssertUnwindSafe, Location};
 use std::ptr::NonNull;
 
@@ -58,30 +59,47 @@ pub(crate) struct Outcome<T> {
 /// What the lock of an outcome guards.
 #[expect(missing_debug_implementations, reason = "users cannot name it")]
 pub struct OutcomeState<T> {
-    pub(crate) done: bool,
-    pub(crate) result: Option<Result<T, JoinError>>,
+    stage: Stage<T>,
     pub(crate) waiters: Queue<Option<Result<T, JoinError>>>,
 }
 
+/// How far a fiber has come.
+enum Stage<T> {
+    Running,
+    Ended(Result<T, JoinError>),
+    /// It has ended, and somebody has the result.
+    Taken,
+}
+
 impl<T> State for OutcomeState<T> {
+    #[inline]
     fn readiness(&self) -> u32 {
-        if self.done { RX_READY } else { 0 }
+        if self.has_ended() { RX_READY } else { 0 }
     }
 }
 
 impl<T> OutcomeState<T> {
-    /// The result, for the first who asks.
+    #[inline]
+    pub(crate) fn has_ended(&self) -> bool {
+        !matches!(self.stage, Stage::Running)
+    }
+
+    /// The result of a fiber that has ended, for the first who asks.
+    #[inline]
     pub(crate) fn take(&mut self) -> Result<T, JoinError> {
-        self.result.take().unwrap_or(Err(JoinError(Why::Taken)))
+        match mem::replace(&mut self.stage, Stage::Taken) {
+            Stage::Ended(result) => result,
+            _ => Err(JoinError(Why::Taken)),
+        }
     }
 }
 
 impl<T> Outcome<T> {
+    #[inline]
     fn new() -> Self {
         Outcome {
             source: Source::new(OutcomeState {
-                done: false,
-                result: None,
+                stage: Stage::Running,
                 waiters: Queue::new(),
             }),
         }
@@ -91,23 +109,33 @@ impl<T> Outcome<T> {
         &self.source
     }
 
+    #[inline]
     fn complete(&self, result: Result<T, JoinError>) {
-        let mut result = Some(result);
+        let mut state = self.source.lock();
+        state.stage = Stage::Ended(result);
+        if !state.waiters.is_empty() {
+            self.hand_out(state);
+        }
+    }
+
+    /// To those who wait: the first one gets the result.
+    #[inline(never)]
+    fn hand_out<'a>(&'a self, mut state: Locked<'a, OutcomeState<T>>) {
         let mut batch = Batch::new();
         loop {
-            let mut state = self.source.lock();
-            state.done = true;
-            let more = state.waiters.drain(&mut batch, |slot| {
-                *slot = Some(result.take().unwrap_or(Err(JoinError(Why::Taken))));
+            let OutcomeState { stage, waiters } = &mut *state;
+            let more = waiters.drain(&mut batch, |slot| {
+                *slot = Some(match mem::replace(stage, Stage::Taken) {
+                    Stage::Ended(result) => result,
+                    _ => Err(JoinError(Why::Taken)),
+                });
             });
-            if !more {
-                state.result = result.take();
-            }
             drop(state);
             batch.wake(sched::here());
             if !more {
                 return;
             }
+            state = self.source.lock();
         }
     }
 }
@@ -116,7 +144,8 @@ impl<T> Outcome<T> {
 pub struct JoinError(Why);
 
 enum Why {
-    Panicked(Box<dyn Any + Send>),
+    /// Boxed once more, so that it is one word: each fiber has room for it, and up to 120 bytes `malloc` is fast.
+    Panicked(Box<Box<dyn Any + Send>>),
     Cancelled,
     Taken,
 }
@@ -125,7 +154,7 @@ impl JoinError {
     fn from_panic(payload: Box<dyn Any + Send>) -> Self {
         match sched::is_unwind(&*payload) {
             true => JoinError(Why::Cancelled),
-            false => JoinError(Why::Panicked(payload)),
+            false => JoinError(Why::Panicked(Box::new(payload))),
         }
     }
 
@@ -150,7 +179,7 @@ impl JoinError {
                 if let Some(here) = sched::here() {
                     here.mark_panicking();
                 }
-                Ok(payload)
+                Ok(*payload)
             }
             why => Err(JoinError(why)),
         }

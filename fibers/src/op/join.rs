@@ -96,7 +96,7 @@ impl<T> Side for Joining<'_, T> {
     }
 
     fn attempt(&self, state: &mut OutcomeState<T>, slot: &mut Self::Slot, me: &mut Me<'_>) -> Attempt {
-        if !state.done {
+        if !state.has_ended() {
             return Attempt::Wait;
         }
         if !me.commit() {

@@ -102,7 +102,7 @@ fn lone_round<B: Branches>(branches: &B, here: Option<Here>) -> Decision {
     }
 }
 
-#[inline(never)]
+#[inline(always)]
 fn wait_lone<B: Branches>(branches: &B, cell: &Cell, here: Here) -> Decision {
     let unwinding = Unwinding(branches, cell, Some(here));
     let resumed = park(branches, here);
