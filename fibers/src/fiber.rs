@@ -1,6 +1,6 @@
 //! Fibers as users see them: spawning with options, the handle to join, the current fiber.
 //!
-//! A fiber's block holds the scheduler's header and a [`Job`]: the closure until it runs, the result until somebody takes it. So
+//! A fiber's block holds the scheduler's header and a `Job`: the closure until it runs, the result until somebody takes it. So
 //! a spawn is one allocation, and a join handle is a counted pointer to the block.
 #![expect(
     unsafe_code,

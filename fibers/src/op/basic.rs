@@ -86,7 +86,7 @@ pub fn never<T>() -> Never<T> {
     Never(PhantomData)
 }
 
-/// See [`never`].
+/// See [`never()`].
 #[must_use = "an operation does nothing until it is performed"]
 pub struct Never<T>(PhantomData<fn() -> T>);
 
@@ -117,7 +117,7 @@ impl<T> Op for Never<T> {
     }
 }
 
-/// `None` is [`never`]: an absent branch.
+/// `None` is [`never()`]: an absent branch.
 impl<O: Op> Op for Option<O> {
     type Output = O::Output;
     type Branches = OptionBranches<O::Branches>;

@@ -15,7 +15,7 @@
 //! | combinator | meaning |
 //! |---|---|
 //! | [`always`]`(v)` | ready at once |
-//! | [`never`]`()` | never ready |
+//! | [`never()`] | never ready |
 //! | [`choice`]`((a, b))`, `a.`[`or`](Op::or)`(b)` | one of the branches, fair over the ready leaves |
 //! | [`biased`]`((a, b))` | the earliest ready branch |
 //! | `a.`[`wrap`](Op::wrap)`(f)` | `f` applied to the result, after the commit |
