@@ -61,7 +61,7 @@ impl Rng {
 /// How many rounds a test goes: `short` by default, `full` with `FIBERS_STRESS=1`, a handful under Miri.
 pub fn rounds(short: u64, full: u64) -> u64 {
     if cfg!(miri) {
-        return (short / 500).clamp(3, 20);
+        return (short / 500).clamp(2, 8);
     }
     match std::env::var("FIBERS_STRESS") {
         Ok(factor) => (full as f64 * factor.parse::<f64>().expect("FIBERS_STRESS is a number")) as u64,

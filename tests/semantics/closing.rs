@@ -118,7 +118,7 @@ fn c42_a_send_on_a_closed_channel_yields_the_value() {
         drop(rx);
         let mut won = [0; 2];
         (0..rounds(400, 10_000)).for_each(|_| won[choice((tx.send_op(1).wrap(|_| 0), always(1))).perform()] += 1);
-        assert!(won[0] > 0 && (cfg!(miri) || won[1] > 0), "{won:?}");
+        assert!(cfg!(miri) || (won[0] > 0 && won[1] > 0), "{won:?}");
     });
 }
 
