@@ -77,10 +77,7 @@ fn wake(waiter: Option<Waiter>, here: Option<Here>) {
 /// One branch: tried and published in one step, no claims, nothing to retract afterwards.
 #[inline]
 fn lone<B: Branches>(branches: &B, here: Option<Here>) {
-    while let Decision::Retry = lone_round(branches, here) {
-        // Told to look again: a tick waits in two places, its clock and the wheel, and whoever sent it back knows only one.
-        branches.retract(0);
-    }
+    while let Decision::Retry = lone_round(branches, here) {}
 }
 
 #[inline(always)]
@@ -92,14 +89,20 @@ fn lone_round<B: Branches>(branches: &B, here: Option<Here>) -> Decision {
     let mut me = unsafe { Me::new(&cell, here, true) };
     let attempt = branches.publish(0, &mut me);
     mem::forget(unwinding);
-    match (attempt, here) {
+    let decision = match (attempt, here) {
         (Attempt::Done(waiter), _) => {
             wake(waiter, here);
             Decision::Branch(0)
         }
         (_, Some(here)) => wait_lone(branches, &cell, here),
         (_, None) => Publication::new(branches, &cell, None, true).wait(me.timeout),
+    };
+    if let Decision::Retry = decision {
+        // A tick waits in two places, its clock and the wheel, and whoever sent it back knows only one. The cell must outlive the
+        // other, so this cannot wait for the next round.
+        branches.retract(0);
     }
+    decision
 }
 
 #[inline(always)]
