@@ -77,14 +77,12 @@ fn wake(waiter: Option<Waiter>, here: Option<Here>) {
 /// One branch: tried and published in one step, no claims, nothing to retract afterwards.
 #[inline]
 fn lone<B: Branches>(branches: &B, here: Option<Here>) {
-    while let Decision::Retry = lone_round(branches, here) {
-        // Told to look again: a tick waits in two places, its clock and the wheel, and whoever sent it back knows only one.
-        branches.retract(0);
-    }
+    while !lone_round(branches, here) {}
 }
 
+/// False if the performer is told to look again.
 #[inline(always)]
-fn lone_round<B: Branches>(branches: &B, here: Option<Here>) -> Decision {
+fn lone_round<B: Branches>(branches: &B, here: Option<Here>) -> bool {
     let cell = Cell::new(Waiter::current(here));
     // Apart from the `Publication` of a wait, so that a perform that need not wait keeps all this in registers.
     let unwinding = Unwinding(branches, &cell, here);
@@ -92,14 +90,20 @@ fn lone_round<B: Branches>(branches: &B, here: Option<Here>) -> Decision {
     let mut me = unsafe { Me::new(&cell, here, true) };
     let attempt = branches.publish(0, &mut me);
     mem::forget(unwinding);
-    match (attempt, here) {
+    let decision = match (attempt, here) {
         (Attempt::Done(waiter), _) => {
             wake(waiter, here);
-            Decision::Branch(0)
+            return true;
         }
         (_, Some(here)) => wait_lone(branches, &cell, here),
         (_, None) => Publication::new(branches, &cell, None, true).wait(me.timeout),
+    };
+    if decision == Decision::Retry {
+        // A tick waits in two places, its clock and the wheel, and whoever sent it back knows only one. The other one goes before
+        // the cell does.
+        branches.retract(0);
     }
+    decision != Decision::Retry
 }
 
 #[inline(always)]
