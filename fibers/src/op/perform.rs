@@ -80,8 +80,9 @@ fn lone<B: Branches>(branches: &B, here: Option<Here>) {
     while let Decision::Retry = lone_round(branches, here) {}
 }
 
+/// False if the performer is told to look again.
 #[inline(always)]
-fn lone_round<B: Branches>(branches: &B, here: Option<Here>) -> Decision {
+fn lone_round<B: Branches>(branches: &B, here: Option<Here>) -> bool {
     let cell = Cell::new(Waiter::current(here));
     // Apart from the `Publication` of a wait, so that a perform that need not wait keeps all this in registers.
     let unwinding = Unwinding(branches, &cell, here);
@@ -92,7 +93,7 @@ fn lone_round<B: Branches>(branches: &B, here: Option<Here>) -> Decision {
     let decision = match (attempt, here) {
         (Attempt::Done(waiter), _) => {
             wake(waiter, here);
-            Decision::Branch(0)
+            return true;
         }
         (_, Some(here)) => wait_lone(branches, &cell, here),
         (_, None) => Publication::new(branches, &cell, None, true).wait(me.timeout),
