@@ -77,7 +77,7 @@ fn wake(waiter: Option<Waiter>, here: Option<Here>) {
 /// One branch: tried and published in one step, no claims, nothing to retract afterwards.
 #[inline]
 fn lone<B: Branches>(branches: &B, here: Option<Here>) {
-    while let Decision::Retry = lone_round(branches, here) {}
+    while !lone_round(branches, here) {}
 }
 
 /// False if the performer is told to look again.
@@ -98,12 +98,13 @@ fn lone_round<B: Branches>(branches: &B, here: Option<Here>) -> bool {
         (_, Some(here)) => wait_lone(branches, &cell, here),
         (_, None) => Publication::new(branches, &cell, None, true).wait(me.timeout),
     };
-    if let Decision::Retry = decision {
+    let again = decision == Decision::Retry;
+    if again {
         // A tick waits in two places, its clock and the wheel, and whoever sent it back knows only one. The cell must outlive the
         // other, so this cannot wait for the next round.
         branches.retract(0);
     }
-    decision
+    !again
 }
 
 #[inline(always)]
