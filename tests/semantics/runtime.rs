@@ -411,7 +411,7 @@ fn c70_a_deadlock_is_reported_branch_by_branch() {
         "cond",
         "send to channel",
         "join",
-        "main.rs",
+        "programs.rs",
     ];
     for part in parts {
         assert!(report.contains(part), "no {part:?} in:\n{report}");
