@@ -116,7 +116,8 @@ pub(crate) fn thread_count() -> io::Result<usize> {
     // The name of the program comes first, in parentheses, and may contain anything.
     let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields);
     let threads = fields.split_ascii_whitespace().nth(17).and_then(|field| field.parse().ok());
-    threads.ok_or_else(|| io::ErrorKind::InvalidData.into())
+    // An emulator may leave the field at 0.
+    threads.filter(|threads| *threads > 0).ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
 /// A number that differs from run to run, to seed a generator with. Falls back on the clock if the kernel has none.
