@@ -117,7 +117,9 @@ pub(crate) fn thread_count() -> io::Result<usize> {
     let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields);
     let threads = fields.split_ascii_whitespace().nth(17).and_then(|field| field.parse().ok());
     // An emulator may leave the field at 0.
-    threads.filter(|threads| *threads > 0).ok_or_else(|| io::ErrorKind::InvalidData.into())
+    threads
+        .filter(|threads| *threads > 0)
+        .ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
 /// A number that differs from run to run, to seed a generator with. Falls back on the clock if the kernel has none.
