@@ -114,13 +114,14 @@ fn leaking_leaves_everything_and_late_wakes_are_harmless() {
 fn swallowed_unwinding_is_raised_again_and_then_given_up() {
     let _dog = watchdog(60);
     for workers in [1, 2] {
-        let raises = Arc::new(AtomicUsize::new(0));
+        let (raises, begun) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
         let rt = runtime(workers);
         let never = Arc::new(Event::default());
         rt.run(|| {
             for i in 0..3 {
-                let (raises, never) = (raises.clone(), never.clone());
+                let (raises, never, begun) = (raises.clone(), never.clone(), begun.clone());
                 go(move || {
+                    begun.fetch_add(1, Ordering::SeqCst);
                     loop {
                         let _ = catch_unwind(AssertUnwindSafe(|| match i {
                             0 => never.wait(),
@@ -134,7 +135,10 @@ fn swallowed_unwinding_is_raised_again_and_then_given_up() {
                     }
                 });
             }
-            (0..100).for_each(|_| yield_now());
+            // One that has not begun would only be cancelled.
+            while begun.load(Ordering::SeqCst) < 3 {
+                yield_now();
+            }
         });
         assert_eq!(raises.load(Ordering::SeqCst), 3 * 16);
         (0..3).for_each(|_| never.signal());
