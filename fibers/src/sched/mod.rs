@@ -8,7 +8,7 @@
 //!    task       the block of a fiber                   spawn, current   what callers see: from anywhere, from a fiber
 //!    context    stacks: start, suspend, end            handle, watcher  what the floors above hold on to
 //!    queue      started fibers, the inbox              runtime, enter   building, running, dropping a runtime
-//!    unstarted  those that may still move              thread           the other workers' threads
+//!    unstarted  those that may still move, in batches  thread           the other workers' threads
 //!    worker     the loop, and the owner's state        shutdown, quiet  how a run ends, and when nothing goes on
 //!    placement  who starts what where                  deadlock         who waits for what, for ever
 //!    idle       spin, nap, sleep, and be woken         blocking         threads for calls that block
@@ -18,6 +18,7 @@
 //! It knows nothing of operations: a fiber parks, somebody calls [`ready`] for it, once for each park.
 
 mod affinity;
+mod batch;
 mod blocking;
 mod clock;
 mod context;

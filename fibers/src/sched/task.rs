@@ -125,7 +125,7 @@ pub(crate) struct Task {
     pub(super) link: AtomicPtr<Task>,
     /// Where it suspended. Meaningful while it is started and not running.
     pub(super) sp: Cell<Sp>,
-    /// Its stack, from the start on.
+    /// Its stack, from the start on. Until then the fiber before it in its [batch](super::batch).
     pub(super) stack: Cell<*const StackHeader>,
     /// The worker that runs it, from the start on; null again once it has been given up, so that a late wake goes nowhere.
     /// Written by the owner: before anybody can owe it a wake, and when it gives the fiber up.
@@ -173,6 +173,18 @@ impl Task {
 
     pub(super) fn set_owner(&self, owner: *const Remote) {
         self.owner.store(owner.cast_mut(), Ordering::Relaxed);
+    }
+
+    /// The unstarted fiber before this one, where the queue has set it.
+    pub(super) fn before(&self) -> *mut Task {
+        debug_assert!(!self.has(flag::STARTED));
+        self.stack.get().cast_mut().cast()
+    }
+
+    #[inline(always)]
+    pub(super) fn set_before(&self, before: *mut Task) {
+        debug_assert!(!self.has(flag::STARTED));
+        self.stack.set(before.cast());
     }
 
     pub(super) fn extras(&self) -> Option<&Extras> {

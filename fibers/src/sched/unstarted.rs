@@ -14,30 +14,19 @@ use std::cell::UnsafeCell;
 use std::collections::VecDeque;
 use std::ptr::NonNull;
 
+use super::batch::Batch;
 use super::task::Task;
 use crate::prim::Backoff;
 use crate::prim::plain::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
-/// How many buffers of emptied batches are kept for new ones, and how large they may be.
-const SPARE_BUFFERS: usize = 16;
-const SPARE_CAPACITY: usize = 256;
-
 /// The slice of a batch that was handed over, or split: nobody's, so that no child joins it. It is not split (again).
 const HANDED_OVER: u64 = u64::MAX;
 
-/// The fibers of one slice, oldest first.
-struct Batch {
-    slice: u64,
-    /// The sequence number of the first one.
-    first: u64,
-    tasks: VecDeque<NonNull<Task>>,
-}
-
-#[derive(Default)]
 struct Batches {
-    /// Oldest batch first. None is empty.
-    order: VecDeque<Batch>,
-    spare: Vec<VecDeque<NonNull<Task>>>,
+    /// Empty only if there is no older batch.
+    newest: Batch,
+    /// The others, oldest batch first. None is empty.
+    older: VecDeque<Batch>,
     next_sequence: u64,
     len: usize,
     closed: bool,
@@ -78,7 +67,13 @@ impl Unstarted {
             len: AtomicUsize::new(0),
             oldest: AtomicU64::new(0),
             next: AtomicU64::new(0),
-            batches: UnsafeCell::default(),
+            batches: UnsafeCell::new(Batches {
+                newest: Batch::new(HANDED_OVER, 0),
+                older: VecDeque::new(),
+                next_sequence: 0,
+                len: 0,
+                closed: false,
+            }),
         }
     }
 
@@ -167,7 +162,7 @@ impl Unstarted {
 
     /// The slice whose child the owner would start next.
     pub(super) fn newest_slice(&self) -> Option<u64> {
-        self.with(|b| b.order.back().map(|batch| batch.slice % HANDED_OVER))
+        self.with(|b| (!b.newest.is_empty()).then_some(b.newest.slice % HANDED_OVER))
     }
 
     /// Something about the fiber that the owner would start next, asked under the lock.
@@ -175,7 +170,7 @@ impl Unstarted {
         if self.is_empty() {
             None
         } else {
-            self.with(|b| b.order.back()?.tasks.front().copied().map(ask))
+            self.with(|b| b.newest.first().map(ask))
         }
     }
 
@@ -202,10 +197,9 @@ impl Unstarted {
         let batches = unsafe { &mut *self.batches.get() };
         let result = f(batches);
         self.len.store(batches.len, Ordering::Relaxed);
-        self.next.store(batches.next_sequence, Ordering::Relaxed);
-        let oldest = batches.order.front().map_or(batches.next_sequence, |batch| batch.first);
-        self.oldest.store(oldest, Ordering::Relaxed);
         if self.shared {
+            self.next.store(batches.next_sequence, Ordering::Relaxed);
+            self.oldest.store(batches.oldest_sequence(), Ordering::Relaxed);
             self.locked.store(false, Ordering::Release);
         }
         result
@@ -214,97 +208,89 @@ impl Unstarted {
 
 impl Batches {
     fn push(&mut self, slice: u64, task: NonNull<Task>) {
+        if self.newest.slice != slice || self.newest.is_empty() {
+            self.open(slice);
+        }
+        self.newest.push(task);
         self.len += 1;
         self.next_sequence += 1;
-        if let Some(batch) = self.order.back_mut()
-            && batch.slice == slice
-        {
-            batch.tasks.push_back(task);
-            return;
+    }
+
+    /// Begins a new batch.
+    fn open(&mut self, slice: u64) {
+        let before = std::mem::replace(&mut self.newest, Batch::new(slice, self.next_sequence));
+        if !before.is_empty() {
+            self.older.push_back(before);
         }
-        let mut tasks = self.spare.pop().unwrap_or_default();
-        tasks.push_back(task);
-        self.order.push_back(Batch {
-            slice,
-            first: self.next_sequence - 1,
-            tasks,
-        });
+    }
+
+    /// Gives way to the batch before the newest one if that is empty.
+    #[inline(always)]
+    fn close_empty(&mut self) {
+        if self.newest.is_empty()
+            && let Some(batch) = self.older.pop_back()
+        {
+            self.newest = batch;
+        }
     }
 
     fn push_oldest(&mut self, tasks: impl ExactSizeIterator<Item = NonNull<Task>>) {
-        if tasks.len() == 0 {
-            return;
-        }
         // They count as pushed now.
-        let batch = Batch {
-            slice: HANDED_OVER,
-            first: self.next_sequence,
-            tasks: tasks.collect(),
-        };
-        self.len += batch.tasks.len();
-        self.next_sequence += batch.tasks.len() as u64;
-        self.order.push_front(batch);
+        let mut batch = Batch::new(HANDED_OVER, self.next_sequence);
+        tasks.for_each(|task| batch.push(task));
+        self.len += batch.len();
+        self.next_sequence += batch.len() as u64;
+        if self.newest.is_empty() {
+            self.newest = batch;
+        } else if !batch.is_empty() {
+            self.older.push_front(batch);
+        }
     }
 
+    #[inline(always)]
     fn pop_newest(&mut self) -> Option<NonNull<Task>> {
-        let batch = self.order.back_mut()?;
-        let task = batch.tasks.pop_front()?;
-        batch.first += 1;
+        let task = self.newest.pop()?;
         self.len -= 1;
-        if batch.tasks.is_empty() {
-            let batch = self.order.pop_back();
-            self.recycle(batch);
-        }
+        self.close_empty();
         Some(task)
     }
 
     fn pop_oldest(&mut self) -> Option<NonNull<Task>> {
-        let batch = self.order.front_mut()?;
-        let task = batch.tasks.pop_front()?;
-        batch.first += 1;
+        let Some(oldest) = self.older.front_mut() else {
+            return self.pop_newest();
+        };
+        let task = oldest.pop()?;
         self.len -= 1;
-        if batch.tasks.is_empty() {
-            let batch = self.order.pop_front();
-            self.recycle(batch);
+        if oldest.is_empty() {
+            self.older.pop_front();
         }
         Some(task)
     }
 
     fn pop_where(&mut self, wanted: &impl Fn(NonNull<Task>) -> bool) -> Option<NonNull<Task>> {
         const ENDS: usize = 4;
-        let batch = self.order.back_mut()?;
-        let len = batch.tasks.len();
-        let mut ends = (0..len.min(ENDS)).chain((len.min(ENDS).max(len.saturating_sub(ENDS))..len).rev());
-        let at = ends.find(|&i| wanted(batch.tasks[i]))?;
-        let task = batch.tasks.remove(at)?;
+        let task = self.newest.remove_near_ends(ENDS, wanted)?;
         self.len -= 1;
-        if batch.tasks.is_empty() {
-            let batch = self.order.pop_back();
-            self.recycle(batch);
-        }
+        self.close_empty();
         Some(task)
     }
 
     fn split_newest(&mut self, keep: impl FnOnce(usize) -> usize, out: &mut Vec<NonNull<Task>>) {
-        let Some(batch) = self.order.back_mut().filter(|batch| batch.slice != HANDED_OVER) else {
+        if self.newest.slice == HANDED_OVER {
             return;
-        };
-        let keep = keep(batch.tasks.len()).min(batch.tasks.len());
-        out.extend(batch.tasks.drain(keep..));
-        batch.slice = HANDED_OVER;
-        self.len -= out.len();
-        if batch.tasks.is_empty() {
-            let batch = self.order.pop_back();
-            self.recycle(batch);
         }
+        let before = out.len();
+        self.newest.split_off(keep(self.newest.len()), out);
+        self.newest.slice = HANDED_OVER;
+        self.len -= out.len() - before;
+        self.close_empty();
     }
 
-    fn recycle(&mut self, batch: Option<Batch>) {
-        if let Some(batch) = batch
-            && self.spare.len() < SPARE_BUFFERS
-            && batch.tasks.capacity() <= SPARE_CAPACITY
-        {
-            self.spare.push(batch.tasks);
+    fn oldest_sequence(&self) -> u64 {
+        match self.older.front() {
+            Some(batch) => batch.first,
+            None if self.newest.is_empty() => self.next_sequence,
+            None => self.newest.first,
         }
     }
 }

@@ -2,6 +2,7 @@
 #![expect(unsafe_code, reason = "the tests stand where the operations will stand")]
 
 mod basics;
+mod batches;
 mod children;
 mod ends;
 mod workers;

@@ -1,0 +1,143 @@
+//! The queue of unstarted fibers against a model of plain deques.
+
+use std::ptr::NonNull;
+
+use super::super::random::Random;
+use super::super::task::{FiberRef, Task, allocate};
+use super::super::unstarted::Unstarted;
+use super::*;
+use crate::stack::{StackConfig, StackPool};
+
+/// Batches, oldest first; `None` instead of a slice: handed over.
+#[derive(Default)]
+struct Model(VecDeque<(Option<u64>, VecDeque<u64>)>);
+
+impl Model {
+    fn push(&mut self, slice: u64, id: u64) {
+        match self.0.back_mut() {
+            Some((of, ids)) if *of == Some(slice) => ids.push_back(id),
+            _ => self.0.push_back((Some(slice), [id].into())),
+        }
+    }
+
+    fn remove(&mut self, batch: usize, at: usize) -> Option<u64> {
+        let id = self.0.get_mut(batch)?.1.remove(at);
+        self.0.retain(|(_, ids)| !ids.is_empty());
+        id
+    }
+
+    fn newest(&self) -> usize {
+        self.0.len().wrapping_sub(1)
+    }
+
+    fn pop_where(&mut self, wanted: impl Fn(u64) -> bool) -> Option<u64> {
+        let ids = &self.0.back()?.1;
+        let near = |i: &usize| *i < 4 || *i + 4 >= ids.len();
+        let (front, back) = (0..ids.len().min(4), (4..ids.len()).rev());
+        let at = front.chain(back).filter(near).find(|i| wanted(ids[*i]))?;
+        self.remove(self.newest(), at)
+    }
+
+    fn split(&mut self, keep: usize) -> Vec<u64> {
+        let Some((slice @ Some(_), ids)) = self.0.back_mut() else {
+            return Vec::new();
+        };
+        *slice = None;
+        let rest = ids.split_off(keep.min(ids.len()));
+        self.0.retain(|(_, ids)| !ids.is_empty());
+        rest.into()
+    }
+
+    fn len(&self) -> usize {
+        self.0.iter().map(|(_, ids)| ids.len()).sum()
+    }
+}
+
+type Block = FiberRef<Job<fn()>>;
+
+/// Fibers that are never run; their ids are their places.
+fn blocks(count: u64) -> Vec<Block> {
+    let stacks = StackPool::new(StackConfig::default()).unwrap();
+    let nothing: fn() = || ();
+    let make = |id| allocate(spec(Place::Auto), id, job(nothing), &stacks).unwrap();
+    (0..count).map(make).collect()
+}
+
+fn id(task: NonNull<Task>) -> u64 {
+    // SAFETY: the test holds all blocks.
+    unsafe { task.as_ref() }.id
+}
+
+#[test]
+fn unstarted_fibers_come_out_as_from_plain_deques() {
+    let fibers = blocks(64);
+    let random = Random::new(1, 0);
+    for shared in [false, true] {
+        let (queue, mut model) = (Unstarted::new(shared), Model::default());
+        let mut free: Vec<u64> = (0..64).collect();
+        for _ in 0..20_000 {
+            let slice = random.below(4);
+            let mut out = Vec::new();
+            match random.below(16) {
+                0..8 => {
+                    for _ in 0..random.below(8) {
+                        let Some(id) = free.pop() else { break };
+                        assert!(queue.push(slice, fibers[id as usize].task().0));
+                        model.push(slice, id);
+                    }
+                }
+                8 => {
+                    let given: Vec<u64> = free.drain(..free.len().min(3)).collect();
+                    let tasks: Vec<_> = given.iter().map(|id| fibers[*id as usize].task().0).collect();
+                    assert!(queue.push_oldest(tasks.into_iter()));
+                    if !given.is_empty() {
+                        model.0.push_front((None, given.into()));
+                    }
+                }
+                9..12 => {
+                    out.extend(queue.pop_newest());
+                    assert_eq!(out.first().map(|t| id(*t)), model.remove(model.newest(), 0));
+                }
+                12 => {
+                    out.extend(queue.pop_oldest());
+                    assert_eq!(out.first().map(|t| id(*t)), model.remove(0, 0));
+                }
+                13 => {
+                    queue.take_oldest(3, &mut out);
+                    let expected: Vec<u64> = (0..3).filter_map(|_| model.remove(0, 0)).collect();
+                    assert_eq!(out.iter().map(|t| id(*t)).collect::<Vec<_>>(), expected);
+                }
+                14 => {
+                    let wanted = |id: u64| id % 5 == slice;
+                    out.extend(queue.pop_where(|t| wanted(id(t))));
+                    assert_eq!(out.first().map(|t| id(*t)), model.pop_where(wanted));
+                }
+                _ => {
+                    let keep = random.below(12) as usize;
+                    queue.split_newest(|_| keep, &mut out);
+                    assert_eq!(out.iter().map(|t| id(*t)).collect::<Vec<_>>(), model.split(keep));
+                }
+            }
+            free.extend(out.iter().map(|t| id(*t)));
+            assert_eq!(queue.len(), model.len());
+            let newest = model.0.back().map(|(_, ids)| ids[0]);
+            assert_eq!(queue.peek_newest(id), newest);
+            if shared {
+                let look = queue.look();
+                assert!(
+                    look.oldest <= look.next && (look.oldest < look.next) == (look.len > 0),
+                    "{look:?}"
+                );
+            }
+        }
+        let rest: Vec<u64> = queue.close().into_iter().map(id).collect();
+        let expected: Vec<u64> = model.0.into_iter().flat_map(|(_, ids)| ids).collect();
+        assert_eq!(rest, expected);
+        assert!(!queue.push(0, fibers[0].task().0));
+    }
+    // Each block has two references, one of which a run would have given back.
+    for fiber in &fibers {
+        // SAFETY: in no queue, and never run.
+        unsafe { Task::release(fiber.task().0) };
+    }
+}
