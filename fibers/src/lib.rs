@@ -35,6 +35,8 @@ compile_error!("fibers runs on Linux, on x86-64 and aarch64: the context switch 
 mod arch;
 #[cfg(not(loom))]
 mod blocking;
+#[cfg(not(loom))]
+mod blocks;
 mod channel;
 mod cond;
 #[cfg(not(loom))]

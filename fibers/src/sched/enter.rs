@@ -86,7 +86,7 @@ fn work_as_zero<B: Body>(shared: &Arc<Shared>, main: B) {
         place: Place::Local,
         site: Location::caller(),
     };
-    let fiber = match allocate(spec, shared.take_ids(1), main, &shared.stacks) {
+    let fiber = match allocate(spec, shared.take_ids(1), main, &shared.stacks, None) {
         Ok(fiber) => fiber,
         Err(error) => {
             shared.advance(phase::LEAVE);

@@ -114,14 +114,16 @@ impl Core {
             || self.undelivered.get()
             || self.doomed.get().is_some()
             || !self.remote().inbox.is_empty()
-            || !self.fixed.is_empty()
-            || !self.remote().unstarted.is_empty()
-            || self.held.get().is_some() && !self.is_stuck()
+            || !self.is_stuck() && self.has_unstarted()
             || self.shared.phase.load(Ordering::Relaxed) != self.phase.get()
             || self.deadline_ns() <= now
     }
 
-    /// Whether the held fiber cannot be started: there is no stack, and none has been given back since.
+    fn has_unstarted(&self) -> bool {
+        self.held.get().is_some() || !self.fixed.is_empty() || !self.remote().unstarted.is_empty()
+    }
+
+    /// Whether the held fiber cannot be started: there is no stack, and none has been given back since. The others come after it.
     fn is_stuck(&self) -> bool {
         self.stuck.get() && self.shared.stacks.exhausted().is_some()
     }
@@ -168,6 +170,7 @@ impl Core {
         if self.stuck.get() {
             limit = limit.min(STUCK_NS);
         }
+        self.blocks.tidy();
         let until_alarm = self.deadline_ns().saturating_sub(now);
         let woken = self.sleep(mode, limit.min(until_alarm));
         self.stuck.set(false);
@@ -185,7 +188,7 @@ impl Core {
         remote.sleep.begin(mode, deep);
         fence(Ordering::SeqCst); // pairs with the one of whoever hands fibers over
         let stay = remote.inbox.is_empty_ordered()
-            && remote.unstarted.is_empty()
+            && (remote.unstarted.is_empty() || self.stuck.get())
             && self.shared.phase.load(Ordering::SeqCst) == self.phase.get()
             && !self.board_asks()
             && !self.may_end_anew();

@@ -42,7 +42,7 @@ fn outside() -> ! {
 
 /// A block whose body is to run on a thread of the blocking pool.
 pub(super) fn make_job<B: Body>(shared: &Shared, spec: Spec, body: B) -> FiberRef<B> {
-    match allocate(spec, shared.take_ids(1), body, &shared.stacks) {
+    match allocate(spec, shared.take_ids(1), body, &shared.stacks, None) {
         Ok(job) => job,
         Err(_) => unreachable!("a job has no stack of its own"),
     }
@@ -84,7 +84,7 @@ pub(super) fn spawn_from_outside<B: Body>(shared: &Arc<Shared>, spec: Spec, body
     }
     let place = spec.place;
     shared.check_place(place)?;
-    let fiber = allocate(spec, shared.take_ids(1), body, &shared.stacks)?;
+    let fiber = allocate(spec, shared.take_ids(1), body, &shared.stacks, None)?;
     let task = fiber.task().0;
     let sent = match place {
         // Thieves see it there, even if the worker is busy for long.
@@ -122,7 +122,7 @@ impl Core {
         if place != Place::Auto {
             self.shared.check_place(place)?;
         }
-        let fiber = allocate(spec, self.next_id(), body, &self.shared.stacks)?;
+        let fiber = allocate(spec, self.next_id(), body, &self.shared.stacks, Some(&self.blocks))?;
         let task = fiber.task().0;
         self.spawned.set(self.slice());
         if place == Place::Auto {

@@ -1,6 +1,6 @@
 //! What the scheduler keeps of a fiber: the header of its heap block, and the handles to it.
 //!
-//! A spawn is one allocation. Everything that only a started fiber needs stands at the top of its stack instead (see
+//! A spawn is one allocation, from the worker's own [blocks](crate::blocks) if it is small. Everything that only a started fiber needs stands at the top of its stack instead (see
 //! [`context`](super::context)), so that a fiber that waits for its first turn is small:
 //!
 //! ```text
@@ -27,9 +27,11 @@ use std::ptr::{NonNull, null};
 use std::sync::Arc;
 
 use super::context::StackHeader;
+use super::current;
 use super::local::Locals;
 use super::shared::Remote;
 use crate::arch::Sp;
+use crate::blocks::Blocks;
 use crate::prim::plain::{AtomicPtr, AtomicU32, Ordering, fence};
 use crate::stack::{Stack, StackPool};
 
@@ -281,6 +283,13 @@ impl<B: Body> Tables<B> {
         free: free::<B>,
         extras: 0,
     };
+    /// In one of the worker's own blocks.
+    const POOLED: &'static VTable = &VTable {
+        run: run::<B>,
+        abandon: abandon::<B>,
+        free: free_pooled::<B>,
+        extras: 0,
+    };
     const EXTENDED: &'static VTable = &VTable {
         run: run::<B>,
         abandon: abandon::<B>,
@@ -315,6 +324,17 @@ unsafe fn free<B>(task: NonNull<Task>, locals: Option<&Locals>) {
 }
 
 /// # Safety
+/// As for `free`, except that the memory is one of some worker's blocks.
+unsafe fn free_pooled<B>(task: NonNull<Task>, locals: Option<&Locals>) {
+    // SAFETY: as above; the worker that this thread is lives.
+    unsafe {
+        drop_body(&raw mut (*task.cast::<Block<B>>().as_ptr()).body, locals);
+        let here = current::worker().map(|core| &core.as_ref().blocks);
+        Blocks::free(task.cast(), here);
+    }
+}
+
+/// # Safety
 /// `task` is the header inside an `Extended<B>` made by [`allocate`], and nobody refers to it.
 unsafe fn free_extended<B>(task: NonNull<Task>, locals: Option<&Locals>) {
     // SAFETY: as above. The extras go last: destructors may ask for the name.
@@ -345,20 +365,37 @@ unsafe fn drop_body<B>(body: *mut B, locals: Option<&Locals>) {
     locals.end();
 }
 
-/// Makes a block that is in no queue, with two references: the fiber's own and the one returned.
+/// Makes a block that is in no queue, with two references: the fiber's own and the one returned. `blocks` are those of the
+/// calling thread, if it has any.
 ///
 /// # Errors
 /// If there is no stack of the size that is asked for.
 #[inline]
-pub(super) fn allocate<B: Body>(spec: Spec, id: u64, body: B, stacks: &Arc<StackPool>) -> io::Result<FiberRef<B>> {
+pub(super) fn allocate<B: Body>(
+    spec: Spec,
+    id: u64,
+    body: B,
+    stacks: &Arc<StackPool>,
+    blocks: Option<&Blocks>,
+) -> io::Result<FiberRef<B>> {
     if spec.name.is_some() || spec.stack_size.is_some() {
         return allocate_extended(spec, id, body, stacks);
     }
-    let block = Block {
-        task: header(Tables::<B>::PLAIN, &spec, id),
-        body,
+    let layout = Layout::new::<Block<B>>();
+    let pooled = match blocks {
+        Some(blocks) if Blocks::fits(layout) => blocks.alloc(layout),
+        _ => None,
     };
-    Ok(FiberRef { block: new(block) })
+    let vtable = if pooled.is_some() {
+        Tables::<B>::POOLED
+    } else {
+        Tables::<B>::PLAIN
+    };
+    let place = pooled.unwrap_or_else(|| allocate_plain(layout)).cast::<Block<B>>();
+    let task = header(vtable, &spec, id);
+    // SAFETY: fresh memory of the right layout.
+    unsafe { place.write(Block { task, body }) };
+    Ok(FiberRef { block: place })
 }
 
 #[cold]
@@ -369,13 +406,16 @@ fn allocate_extended<B: Body>(spec: Spec, id: u64, body: B, stacks: &Arc<StackPo
         name: spec.name,
         stack: Cell::new(stack),
     };
-    let whole = new(Extended {
-        extras,
-        block: Block { task, body },
-    });
-    // SAFETY: the block lies inside the allocation.
-    let block = unsafe { whole.byte_add(std::mem::offset_of!(Extended<B>, block)).cast() };
-    Ok(FiberRef { block })
+    let whole = allocate_plain(Layout::new::<Extended<B>>()).cast::<Extended<B>>();
+    // SAFETY: fresh memory of the right layout, inside of which the block lies.
+    unsafe {
+        whole.write(Extended {
+            extras,
+            block: Block { task, body },
+        });
+        let block = whole.byte_add(std::mem::offset_of!(Extended<B>, block)).cast();
+        Ok(FiberRef { block })
+    }
 }
 
 fn header(vtable: &'static VTable, spec: &Spec, id: u64) -> Task {
@@ -396,16 +436,12 @@ fn header(vtable: &'static VTable, spec: &Spec, id: u64) -> Task {
     }
 }
 
-#[inline]
-fn new<T>(value: T) -> NonNull<T> {
-    let layout = Layout::new::<T>();
-    // SAFETY: the layout is not of size zero, as every `T` here has a header.
-    let Some(place) = NonNull::new(unsafe { alloc(layout) }.cast::<T>()) else {
-        handle_alloc_error(layout)
-    };
-    // SAFETY: fresh memory of the right layout.
-    unsafe { place.write(value) };
-    place
+/// Memory for a layout that is not of size zero.
+#[cold]
+fn allocate_plain(layout: Layout) -> NonNull<u8> {
+    debug_assert_ne!(layout.size(), 0);
+    // SAFETY: as asked for; every block has a header.
+    NonNull::new(unsafe { alloc(layout) }).unwrap_or_else(|| handle_alloc_error(layout))
 }
 
 /// A fiber, uncounted: valid for as long as a wake for it is owed.

@@ -31,6 +31,7 @@ use super::shared::{Remote, Shared, phase};
 use super::task::{Task, TaskRef, flag};
 use super::unstarted::Unstarted;
 use crate::arch::Sp;
+use crate::blocks::Blocks;
 use crate::epoll::Events;
 use crate::prim::plain::{AtomicU64, Ordering};
 use crate::stack::StackCache;
@@ -143,6 +144,8 @@ pub(super) struct Core {
     pub(super) wheel: RefCell<Wheel<Alarm>>,
     pub(super) registry: RefCell<Slab<NonNull<StackHeader>>>,
     pub(super) cache: RefCell<StackCache>,
+    /// What the fibers that are spawned here are kept in.
+    pub(super) blocks: Blocks,
     /// What was seen last, and whether it has not been served yet.
     pub(super) events: RefCell<Events>,
     pub(super) undelivered: Cell<bool>,
@@ -202,6 +205,7 @@ impl Core {
             wheel: RefCell::new(Wheel::new(ticks_floor(now))),
             registry: RefCell::default(),
             cache: RefCell::new(StackCache::new(shared.stacks.clone(), CACHED_STACKS)),
+            blocks: Blocks::new(),
             events: RefCell::new(Events::with_capacity(256)),
             undelivered: Cell::new(false),
             placement: RefCell::new(Placement::new(shared.workers.len())),

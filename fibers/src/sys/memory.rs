@@ -17,6 +17,8 @@ const MADV_GUARD_INSTALL: libc::c_int = 102;
 pub(crate) enum Advice {
     /// Never back the range by huge pages: the first touch of a stack would cost 2 MiB.
     NoHugePage,
+    /// Back the range by huge pages where the system has them.
+    HugePage,
     /// The contents are not needed any more: gives the memory back, the next touch finds zeros.
     DontNeed,
     /// From now on every access faults.
@@ -46,7 +48,26 @@ pub(crate) fn map(len: usize) -> io::Result<NonNull<u8>> {
     NonNull::new(start.cast()).ok_or_else(|| io::Error::from_raw_os_error(libc::ENOMEM))
 }
 
-/// Takes a mapping away.
+/// As [`map`], at a multiple of `len`, which is a power of two pages; `huge`: on huge pages, if there are any.
+pub(crate) fn map_aligned(len: usize, huge: bool) -> io::Result<NonNull<u8>> {
+    let start = map(2 * len)?;
+    let skipped = start.addr().get().wrapping_neg() & (len - 1);
+    // SAFETY: all of it lies in the new mapping. What is cut off at its ends nobody has seen, and the advice destroys nothing. Should
+    // one of them fail, the memory can be used all the same.
+    unsafe {
+        let aligned = start.add(skipped);
+        if skipped != 0 {
+            let _ = unmap(start, skipped);
+        }
+        let _ = unmap(aligned.add(len), len - skipped);
+        if huge {
+            let _ = advise(aligned, len, Advice::HugePage);
+        }
+        Ok(aligned)
+    }
+}
+
+/// Takes a mapping away, or a part of it.
 ///
 /// # Safety
 /// The range came from [`map`] and nothing uses it any more.
@@ -63,6 +84,7 @@ pub(crate) unsafe fn unmap(start: NonNull<u8>, len: usize) -> io::Result<()> {
 pub(crate) unsafe fn advise(start: NonNull<u8>, len: usize, advice: Advice) -> io::Result<()> {
     let advice = match advice {
         Advice::NoHugePage => libc::MADV_NOHUGEPAGE,
+        Advice::HugePage => libc::MADV_HUGEPAGE,
         Advice::DontNeed => libc::MADV_DONTNEED,
         Advice::GuardInstall => MADV_GUARD_INSTALL,
     };
@@ -127,6 +149,21 @@ mod tests {
             advise(start, len, Advice::DontNeed).unwrap();
             assert_eq!(start.read(), 0);
             unmap(start, len).unwrap();
+        }
+    }
+
+    #[test]
+    fn aligned_memory_is_mapped_to_its_ends() {
+        for huge in [false, true] {
+            let len = 64 * page_size();
+            let start = map_aligned(len, huge).unwrap();
+            assert!(start.addr().get().is_multiple_of(len));
+            // SAFETY: as above.
+            unsafe {
+                start.write(7);
+                assert_eq!(start.add(len - 1).read(), 0);
+                unmap(start, len).unwrap();
+            }
         }
     }
 

@@ -59,7 +59,7 @@ type Block = FiberRef<Job<fn()>>;
 fn blocks(count: u64) -> Vec<Block> {
     let stacks = StackPool::new(StackConfig::default()).unwrap();
     let nothing: fn() = || ();
-    let make = |id| allocate(spec(Place::Auto), id, job(nothing), &stacks).unwrap();
+    let make = |id| allocate(spec(Place::Auto), id, job(nothing), &stacks, None).unwrap();
     (0..count).map(make).collect()
 }
 
