@@ -83,6 +83,14 @@ impl StackConfig {
     fn usable(self) -> usize {
         self.size - self.guard
     }
+
+    /// From one slot of a slab to the next: an odd number of pages. What a fiber touches first is the topmost page of its
+    /// stack; were these a power of two apart, all of them would fall into the same few sets of the address-translation
+    /// caches, which are chosen by the low bits of the page's number.
+    fn stride(self) -> usize {
+        let page = sys::page_size();
+        (self.size / page | 1) * page
+    }
 }
 
 impl Default for StackConfig {

@@ -71,7 +71,7 @@ impl StackPool {
             carved: 0,
             free: Vec::new(),
             bare: Vec::new(),
-            next_slab: FIRST_SLAB.max(config.size),
+            next_slab: FIRST_SLAB.max(config.stride()),
             failure: None,
         };
         Ok(Arc::new(StackPool {
@@ -172,9 +172,9 @@ impl StackPool {
     fn make_slot(&self) -> io::Result<Slot> {
         let slot = {
             let mut state = self.lock();
-            match state.carve(self.config.size) {
+            match state.carve(self.config.stride()) {
                 Ok(slot) => slot,
-                Err(e) => return Err(self.failed(&mut state, Step::Map(self.config.size), &e)),
+                Err(e) => return Err(self.failed(&mut state, Step::Map(self.config.stride()), &e)),
             }
         };
         // SAFETY: the slot was carved for us, and nothing uses it.
