@@ -191,6 +191,17 @@ impl<T> Wheel<T> {
         None
     }
 
+    /// What [`pop_due`](Self::pop_due) returns next, as far as that is known without moving an entry.
+    pub(crate) fn peek_due(&self) -> impl Iterator<Item = &T> {
+        let due = |slot: &usize| *slot < SLOTS && self.lists[*slot].min <= self.now;
+        let mut index = self.first().filter(due).map_or(NIL, |slot| self.lists[slot].head);
+        std::iter::from_fn(move || {
+            let entry = self.entries.get(index as usize)?;
+            index = entry.next;
+            entry.value.as_ref()
+        })
+    }
+
     /// How many entries are pending, due ones included.
     pub(crate) fn len(&self) -> usize {
         self.len

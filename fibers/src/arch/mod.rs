@@ -46,6 +46,25 @@ impl Sp {
     pub(crate) const NULL: Sp = Sp(null_mut());
 }
 
+/// Bytes of a cache line, on all machines here.
+const LINE: usize = 64;
+
+/// Asks for the `lines` cache lines from `at` on, which are about to be used. The address need not be valid.
+#[inline(always)]
+pub(crate) fn prefetch(at: *const u8, lines: usize) {
+    if cfg!(not(miri)) {
+        (0..lines).for_each(|line| machine::prefetch(at.wrapping_add(line * LINE)));
+    }
+}
+
+impl Sp {
+    /// Asks for the innermost frames of a suspended context, which is about to go on. A stale one does no harm.
+    #[inline(always)]
+    pub(crate) fn prefetch(self, lines: usize) {
+        prefetch(self.0, lines);
+    }
+}
+
 /// Prepares a fresh context on a stack: the first switch to the result calls `entry(arg)` there.
 ///
 /// `entry` is called on an aligned, otherwise empty stack, and its backtraces end with it. Whatever lay on the stack is

@@ -393,6 +393,16 @@ impl Core {
         }
     }
 
+    /// As [`ready`](Core::ready), for a fiber that has slept.
+    pub(super) fn ready_cold(&self, task: TaskRef) {
+        // SAFETY: a wake is owed to it, so it has not ended.
+        let header = unsafe { task.0.as_ref() };
+        if header.owner() == self.remote {
+            header.prefetch();
+        }
+        self.ready(task);
+    }
+
     /// # Safety
     /// As for [`ready`](super::ready).
     #[inline(never)]

@@ -56,7 +56,7 @@ pub(super) fn make_job<B: Body>(shared: &Shared, spec: Spec, body: B) -> FiberRe
 pub(crate) unsafe fn ready(task: TaskRef) {
     match current::worker() {
         // SAFETY: the worker that the calling thread is lives; the rest is the caller's promise.
-        Some(core) => unsafe { core.as_ref() }.ready(task),
+        Some(core) => unsafe { core.as_ref() }.ready_cold(task),
         None => ready_from_outside(task),
     }
 }

@@ -189,6 +189,17 @@ impl Task {
         self.stack.set(before.cast());
     }
 
+    /// Asks for the memory that the fiber needs when it goes on. For a fiber that is woken long before its turn comes, or
+    /// after a long time; for one that was here a moment ago it costs more than it gains (a round trip 56 -> 59 ns).
+    ///
+    /// Called by the owner.
+    #[inline(always)]
+    pub(super) fn prefetch(&self) {
+        /// A perform that waits, and the frame that called it.
+        const LINES: usize = 5;
+        self.sp.get().prefetch(LINES);
+    }
+
     pub(super) fn extras(&self) -> Option<&Extras> {
         if self.vtable.extras == 0 {
             return None;

@@ -42,6 +42,8 @@ use crate::timer::{Key, Wheel, ticks_ceil, ticks_floor};
 pub(super) const BUDGET: u32 = 16;
 /// Alarms fired per turn at most, so that a jump of the clock does not stop the fibers.
 const ALARMS_PER_TURN: usize = 256;
+/// How many of them are looked at ahead: each lies on the stack of a fiber that has slept, so its memory is cold.
+const ALARMS_AHEAD: usize = 16;
 /// Remote wakes that overtake the local ones per drain at most. What comes from afar has waited long, and the ones who
 /// sent it wait as well (a sieve over two workers: 45 µs per prime at the tail, 15 to 26 at the front); but half of each
 /// turn is left to the others.
@@ -393,6 +395,7 @@ impl Core {
             } else if header.has(flag::LEAKED) {
                 // Nobody will ever resume it.
             } else if let Some(place) = front.get_mut(wakes) {
+                header.prefetch();
                 *place = Some(task);
                 wakes += 1;
             } else {
@@ -409,7 +412,11 @@ impl Core {
     /// Fires what is due.
     pub(super) fn fire_due(&self, now: u64) {
         self.wheel.borrow_mut().advance(ticks_floor(now));
-        for _ in 0..ALARMS_PER_TURN {
+        for i in 0..ALARMS_PER_TURN {
+            if i % ALARMS_AHEAD == 0 {
+                let wheel = self.wheel.borrow();
+                wheel.peek_due().take(ALARMS_AHEAD).for_each(|alarm| crate::arch::prefetch(alarm.data.cast(), 2));
+            }
             let Some(alarm) = self.wheel.borrow_mut().pop_due() else {
                 return;
             };
