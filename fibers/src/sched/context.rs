@@ -29,7 +29,7 @@ use super::task::{PARKED, Task, flag};
 use super::worker::{Core, NO_SLICE};
 use crate::arch::{self, Sp, asan};
 use crate::prim::plain::Ordering;
-use crate::stack::Stack;
+use crate::stack::{Fresh, Stack};
 
 /// What stands at the top of a stack. All zero on a fresh page.
 #[repr(C, align(64))]
@@ -90,17 +90,17 @@ impl Core {
             return Ok(place.root.get());
         }
         let single = own.is_some();
-        let stack = match own {
-            None => self.cache.borrow_mut().pop()?,
-            Some(stack) => stack,
+        let (stack, fresh) = match own {
+            None => self.cache.borrow_mut().take()?,
+            Some(stack) => (stack, Fresh(true)),
         };
-        let place = self.claim(stack, single);
+        let place = self.claim(stack, fresh, single);
         self.adopt(task, place);
         Ok(place.root.get())
     }
 
     /// Puts a header, and below it a root frame, on the stack, unless this worker left both there.
-    fn claim(&self, stack: Stack, single: bool) -> &StackHeader {
+    fn claim(&self, stack: Stack, Fresh(fresh): Fresh, single: bool) -> &StackHeader {
         let top = stack.top();
         let at = top
             .wrapping_byte_sub(size_of::<StackHeader>())
@@ -108,7 +108,7 @@ impl Core {
         // SAFETY: the stack is ours and far larger than its header; a fresh page is all zero, which is a valid header, and
         // an old one holds the header of its last use, since nothing else is ever written there.
         let header = unsafe { &*at.cast::<StackHeader>() };
-        if header.serial.get() != self.serial {
+        if fresh || header.serial.get() != self.serial {
             // SAFETY: as above, and nobody refers to what was there.
             unsafe {
                 asan::unpoison(stack.limit().cast(), stack.size());

@@ -137,6 +137,8 @@ pub(super) struct Core {
     pub(super) random: Random,
     pub(super) clock: Clock,
     polled: Cell<u64>,
+    /// When stacks were last given back.
+    pub(super) trimmed: Cell<u64>,
     /// Picks since an unstarted fiber was started out of turn, and when the oldest was.
     overtaken: Cell<u32>,
     oldest_started: Cell<u64>,
@@ -200,6 +202,7 @@ impl Core {
             looked_at: Cell::new(0),
             random: Random::new(shared.config.seed, index as u64),
             polled: Cell::new(now),
+            trimmed: Cell::new(now),
             overtaken: Cell::new(0),
             oldest_started: Cell::new(now),
             serial: SERIAL.fetch_add(1, Ordering::Relaxed),
@@ -415,7 +418,10 @@ impl Core {
         for i in 0..ALARMS_PER_TURN {
             if i % ALARMS_AHEAD == 0 {
                 let wheel = self.wheel.borrow();
-                wheel.peek_due().take(ALARMS_AHEAD).for_each(|alarm| crate::arch::prefetch(alarm.data.cast(), 2));
+                wheel
+                    .peek_due()
+                    .take(ALARMS_AHEAD)
+                    .for_each(|alarm| crate::arch::prefetch(alarm.data.cast(), 2));
             }
             let Some(alarm) = self.wheel.borrow_mut().pop_due() else {
                 return;

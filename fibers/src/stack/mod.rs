@@ -1,9 +1,10 @@
 //! The stacks on which fibers run.
 //!
 //! ```text
-//!   slab   | guard | usable ........ | guard | usable ........ | guard | usable ........ |  not carved yet
-//!          ^       ^                 ^
-//!          base    limit             top      one slot = guard + usable; a stack grows from top down to limit
+//!   slab   | guard | usable ........ | | guard | usable ........ | | guard | usable ........ | |  not carved yet
+//!          ^       ^                 ^ ^
+//!          base    limit             top next   one slot = guard + usable; a stack grows from top down to limit;
+//!                                               next - base is an odd number of pages
 //! ```
 //!
 //! - [`StackPool`] carves slots out of large mappings, slabs, one pool per runtime. A slot gets its guard once, when it is
@@ -25,7 +26,7 @@ mod mapping;
 mod overflow;
 mod pool;
 
-pub(crate) use cache::StackCache;
+pub(crate) use cache::{Fresh, StackCache};
 pub(crate) use overflow::{AltStack, install_fault_handler};
 pub(crate) use pool::StackPool;
 
@@ -151,6 +152,14 @@ impl Stack {
             stack.pool.keep_slab_of(stack.base());
         }
         // SAFETY: `stack` is not dropped and not used any more, so the count it held passes to the result.
+        drop(unsafe { ptr::read(&stack.pool) });
+    }
+
+    /// Ends the ownership of a slot that goes back to the pool by other means.
+    fn dissolve(self) {
+        debug_assert!(!self.has_own_mapping() && !self.is_under_our_feet());
+        let stack = ManuallyDrop::new(self);
+        // SAFETY: as in `leak`.
         drop(unsafe { ptr::read(&stack.pool) });
     }
 

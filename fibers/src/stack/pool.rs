@@ -18,8 +18,8 @@ use super::{Stack, StackConfig};
 use crate::prim::plain::{AtomicBool, AtomicUsize, Ordering};
 use crate::sys::{self, Advice};
 
-/// The first slab: 64 slots of the default size.
-const FIRST_SLAB: usize = 16 << 20;
+/// The first slab: 64 slots of the default size, 65 pages each.
+const FIRST_SLAB: usize = (64 * 65) << 12;
 /// The largest slab: 64 of them hold a million slots of the default size.
 const LARGEST_SLAB: usize = 4 << 30;
 
@@ -210,13 +210,32 @@ impl StackPool {
     /// # Safety
     /// The slot came out of this pool, and nobody uses it any more.
     pub(super) unsafe fn give_back(&self, slot: Slot) {
-        // SAFETY: limit and top lie within the slot, whose contents nobody needs.
-        let advised = unsafe { sys::advise(slot.add(self.config.guard), self.config.usable(), Advice::DontNeed) };
+        // SAFETY: the caller's promise.
+        unsafe { self.give_back_all(&[slot]) }
+    }
+
+    /// As if each of these stacks of the pool were dropped, in one call to the system.
+    pub(super) fn take_back(&self, stacks: Vec<Stack>) {
+        let slots: Vec<Slot> = stacks.iter().map(Stack::base).collect();
+        // Their slots are owned by the list now.
+        stacks.into_iter().for_each(Stack::dissolve);
+        // SAFETY: the stacks were owned, and are no more.
+        unsafe { self.give_back_all(&slots) }
+    }
+
+    /// # Safety
+    /// As for `give_back`, for each of them.
+    unsafe fn give_back_all(&self, slots: &[Slot]) {
+        // SAFETY: limit and top lie within the slot.
+        let usable = |slot: &Slot| unsafe { (slot.add(self.config.guard), self.config.usable()) };
+        let usable: Vec<_> = slots.iter().map(usable).collect();
+        // SAFETY: these are parts of slots whose contents nobody needs.
+        let advised = unsafe { sys::advise_all(&usable, Advice::DontNeed) };
         // A stack that keeps its memory (it may be locked) is as good as any other.
         drop(advised);
-        self.in_use.fetch_sub(1, Ordering::Relaxed);
+        self.in_use.fetch_sub(slots.len(), Ordering::Relaxed);
         let mut state = self.lock();
-        state.free.push(slot);
+        state.free.extend_from_slice(slots);
         if state.failure.is_some() {
             self.recovered(&mut state);
         }

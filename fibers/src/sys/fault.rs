@@ -22,6 +22,8 @@ pub enum Call {
     Munmap,
     /// Advice about memory, except [`Call::MadviseGuard`].
     Madvise,
+    /// Advice about many ranges at once: `ENOSYS` is what an old kernel does, and leads to [`Call::Madvise`] for each.
+    ProcessMadvise,
     /// `MADV_GUARD_INSTALL`: failing with `EINVAL` is what a kernel before 6.13 does, and leads to the `mprotect` guards.
     MadviseGuard,
     /// Taking away the access to memory.

@@ -36,7 +36,8 @@ mod thread;
 
 pub(crate) use fd::{EpollEvent, epoll_add, epoll_create, epoll_delete, epoll_modify, epoll_wait, eventfd, read, write};
 pub(crate) use memory::{
-    Advice, address_space_limit, advise, map, map_aligned, page_size, protect_none, read_setting, refuses_unknown_advice, unmap,
+    Advice, address_space_limit, advise, advise_all, map, map_aligned, page_size, protect_none, read_setting,
+    refuses_unknown_advice, unmap,
 };
 pub(crate) use signal::{
     AlternateStack, SignalAction, abort, alternate_stack, forward_signal, keep_errno, min_signal_stack, set_action,
