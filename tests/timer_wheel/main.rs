@@ -117,7 +117,19 @@ impl Pair {
         self.wheel.advance(now);
     }
 
+    /// What the wheel shows beforehand is how its due entries begin.
+    fn peek(&self) -> TestCaseResult {
+        let due = self.model.iter().take_while(|((deadline, _), _)| *deadline <= self.now);
+        let ahead: Vec<_> = self.wheel.peek_due().copied().collect();
+        prop_assert_eq!(
+            &ahead,
+            &due.map(|((_, value), _)| *value).take(ahead.len()).collect::<Vec<_>>()
+        );
+        Ok(())
+    }
+
     fn pop(&mut self, at_most: usize) -> TestCaseResult {
+        self.peek()?;
         for _ in 0..at_most {
             let due = self
                 .model

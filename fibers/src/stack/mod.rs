@@ -90,7 +90,7 @@ impl StackConfig {
     /// caches, which are chosen by the low bits of the page's number.
     fn stride(self) -> usize {
         let page = sys::page_size();
-        (self.size / page | 1) * page
+        ((self.size / page) | 1) * page
     }
 }
 
