@@ -154,9 +154,8 @@ impl Core {
     fn wait_a_little(&self, began: u64, now: u64) -> bool {
         let idle_for = now - began;
         let watching = self.several && self.phase.get() <= phase::DRAIN;
-        if (idle_for >= TRIM_NS || now.saturating_sub(self.trimmed.get()) >= TRIM_NS)
-            && self.cache.borrow_mut().trim_some(TRIM_BATCH)
-        {
+        let may_trim = idle_for >= TRIM_NS || now.saturating_sub(self.trimmed.get()) >= TRIM_NS;
+        if may_trim && self.cache.borrow_mut().trim_some(TRIM_BATCH) {
             self.trimmed.set(now);
             return false;
         }
@@ -177,6 +176,9 @@ impl Core {
             limit = limit.min(STUCK_NS);
         }
         self.blocks.tidy();
+        if self.cache.borrow().surplus() != 0 {
+            limit = limit.min(TRIM_NS);
+        }
         let until_alarm = self.deadline_ns().saturating_sub(now);
         let woken = self.sleep(mode, limit.min(until_alarm));
         self.stuck.set(false);

@@ -103,7 +103,6 @@ impl StackCache {
     }
 
     /// How many stacks trimming would free.
-    #[cfg(test)]
     pub(crate) fn surplus(&self) -> usize {
         self.stacks.len().saturating_sub(self.keep) + self.retired.len()
     }
