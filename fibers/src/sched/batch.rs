@@ -7,6 +7,7 @@
 use std::ptr::{NonNull, null_mut};
 
 use super::task::{PARKED, Task};
+use super::unstarted::Shares;
 use crate::prim::plain::Ordering;
 
 /// Fibers that wait for their first turn, oldest first.
@@ -16,6 +17,12 @@ pub(super) struct Batch {
     pub(super) slice: u64,
     /// The sequence number of the first one, or a smaller one.
     pub(super) first: u64,
+    /// What `first` would be if the worker had started none.
+    born: u64,
+    /// How many other workers have taken out of it.
+    gone: u32,
+    /// The others have their share of it.
+    pub(super) settled: bool,
     head: *mut Task,
     /// Meaningful while `head` is not null.
     tail: *mut Task,
@@ -27,6 +34,9 @@ impl Batch {
         Batch {
             slice,
             first,
+            born: first,
+            gone: 0,
+            settled: false,
             head: null_mut(),
             tail: null_mut(),
             len: 0,
@@ -70,6 +80,23 @@ impl Batch {
         self.head = unsafe { task.as_ref() }.link.load(Ordering::Relaxed);
         self.first += 1;
         Some(self.leave(task))
+    }
+
+    /// As `pop`, for another worker.
+    pub(super) fn give(&mut self) -> Option<NonNull<Task>> {
+        let task = self.pop()?;
+        self.born += 1;
+        self.gone += 1;
+        Some(task)
+    }
+
+    /// How it is divided so far.
+    pub(super) fn shares(&self) -> Shares {
+        Shares {
+            started: (self.first - self.born) as usize,
+            gone: self.gone as usize,
+            waiting: self.len,
+        }
     }
 
     /// The first one that is `wanted`, among so many at either end.

@@ -262,7 +262,7 @@ impl Core {
         if self.budget.get() != 0
             && let Some(place) = self.warm.get()
             && self.may_start_inline()
-            && !(self.several && self.slice() == self.fresh.get())
+            && !(self.several && self.fresh.get() != NO_SLICE)
             && let Some(next) = self.pop_unstarted()
         {
             // SAFETY: taken out of a queue just now.

@@ -41,6 +41,7 @@ mod spawn;
 mod task;
 mod thread;
 mod unstarted;
+mod watch;
 #[expect(dead_code, reason = "for descriptors: sockets will use it")]
 mod watcher;
 mod worker;

@@ -5,15 +5,16 @@
 //!
 //! 1. A watcher must not be woken onto the CPU of the worker that woke it: see [`affinity`](super::affinity).
 //! 2. Started before unstarted, newest batch first: see [`worker`](super::worker) and [`unstarted`](super::unstarted).
-//! 3. *Watching*: an idle worker takes the oldest unstarted fiber of a worker that does not get around to it.
-//! 4. *Replicas*: siblings that all begin by waiting for a message are split among the workers before they wait.
+//! 3. *Watching*: an idle worker takes the oldest unstarted fiber of a worker that does not get around to it: see
+//!    [`watch`](super::watch).
+//! 4. *Replicas*: siblings that all begin by waiting for a message or for a time are split among the workers.
 //! 5. *Regime*: siblings that turn out to compute are split.
 //! 6. *Slack*: a worker with far more live fibers than another hands over unstarted ones.
 //! 7. Wakes from other workers overtake local ones: see [`worker`](super::worker).
 //! 8. Hints of the user: `spread`, `worker`, `spawn_local`.
 //!
 //! The owner of a queue pays next to nothing for all this: watchers read its counters from outside. The constants were
-//! measured on two workers with 16 workloads; each says what happened with other values.
+//! measured with `benches/placement`; each says what happened with other values.
 #![expect(unsafe_code, reason = "unstarted fibers are handled through pointers")]
 
 use std::panic::Location;
@@ -21,62 +22,48 @@ use std::ptr::{NonNull, from_ref};
 
 use super::current::WaitKind;
 use super::shared::Remote;
-use super::task::Task;
+use super::task::{PARKED, Task};
+use super::unstarted::Shares;
+use super::watch::{Seen, Taken};
 use super::worker::{Core, NO_SLICE};
 use crate::prim::plain::Ordering;
 
-/// Rule 3: an unstarted fiber that has waited this long may be taken, if the fibers before it run long.
-const AGE_NS: u64 = 30_000;
-/// Rule 3: one that has waited this long may be taken in any case.
-const OLD_NS: u64 = 1_000_000;
-/// Rule 3: a mean slice from which on it pays to take fibers away (to take one costs about 1 µs, mostly cache misses).
-const LONG_SLICE_NS: u64 = 2_000;
-/// Rule 3: so many fibers are taken one by one, and must have taken `LONG_SLICE_NS` each, before half of a queue is taken.
-const PROBES: u32 = 3;
-/// Rule 5: the mean slice, twice running, of siblings that compute. At 2 µs crowds of talking fibers were split as well.
+/// Rule 5: the mean slice of siblings that compute. At 2 µs crowds of talking fibers were split as well.
 const COMPUTE_SLICE_NS: u64 = 5_000;
+/// Rule 5: what the first slice on a fresh stack is allowed beside that: its page faults take 4 to 8 µs.
+const FRESH_STACK_NS: u64 = 10_000;
+/// Rule 5: so many looks running must have shown long slices. Any first slice may take 100 µs, for reasons outside of the
+/// program; with two looks, and no allowance for fresh stacks, one crowd in three was torn apart at its start. With four a
+/// pipeline of eight stages had started five before the others were split: 1.27 of the ideal.
+const LOOKS: u32 = 3;
+/// Rules 4 and 5: siblings are dealt out in pieces of at most so many. Neighbours often talk to each other (a pipeline), so
+/// they stay together; but neighbours often become busy together as well. With halves instead, a hundred busy neighbours of
+/// a thousand were all on one worker.
+const PIECE: usize = 16;
 /// Rule 6: how many more live fibers than the least loaded worker are normal: 64 and a quarter. A slack of 16 turned
 /// a tree of a million fibers breadth-first: 240 to 670 ns each instead of 31.
 const SLACK: usize = 64;
 
-/// How long a busy worker may not look at its poller before an idle one does it instead.
-const DEAF_NS: u64 = 1_000_000;
-
-/// What a watcher remembers of another worker.
-#[derive(Clone, Copy, Debug, Default)]
-struct Seen {
-    at: u64,
-    next: u64,
-    picks: u64,
-    idle_ns: u64,
-    /// The same, refreshed every millisecond.
-    old_at: u64,
-    old_next: u64,
-}
-
 /// A worker's memory for the rules.
 #[derive(Debug)]
 pub(super) struct Placement {
-    seen: Vec<Seen>,
+    /// Rule 3: what it has seen of each other worker, and taken last.
+    pub(super) seen: Vec<Seen>,
+    pub(super) taken: Option<Taken>,
     deep: bool,
-    /// How many fibers were taken in a row that ran long.
-    confidence: u32,
-    /// When how many fibers were taken the last time.
-    taken: Option<(u64, u32)>,
-    /// Rule 5: the last look at the own pace, and how many times running it was that of computation.
-    pace: (u64, u64),
-    hot: u32,
+    pace: Pace,
+    /// Rule 6: who gets what is started here, until it has as many.
+    overflow: Option<usize>,
 }
 
 impl Placement {
     pub(super) fn new(workers: usize) -> Placement {
         Placement {
             seen: vec![Seen::default(); workers],
-            deep: false,
-            confidence: 0,
             taken: None,
-            pace: (0, 0),
-            hot: 0,
+            deep: false,
+            pace: Pace::default(),
+            overflow: None,
         }
     }
 
@@ -88,197 +75,305 @@ impl Placement {
     pub(super) fn set_deep(&mut self, deep: bool) {
         self.deep = deep;
     }
+}
 
-    /// What the fibers that were taken last have shown: called when the worker has run out of work again.
-    fn judge(&mut self, now: u64) {
-        if let Some((at, count)) = self.taken.take() {
-            let long = (now - at) / u64::from(count) >= LONG_SLICE_NS;
-            self.confidence = if long { self.confidence + 1 } else { 0 };
-        }
+/// What a worker knows of itself at one moment.
+#[derive(Clone, Copy, Debug, Default)]
+struct Moment {
+    /// The clock, without the time in which there was no work.
+    busy: u64,
+    picks: u64,
+    /// Stacks in use.
+    live: usize,
+}
+
+impl Moment {
+    /// Whether slices were long from `then` to now, in which so much time has passed.
+    fn is_slow(&self, then: &Moment, time: u64) -> bool {
+        let fresh = self.live.saturating_sub(then.live) as u64;
+        let picks = self.picks - then.picks;
+        picks != 0 && time.saturating_sub(fresh * FRESH_STACK_NS) / picks >= COMPUTE_SLICE_NS
     }
+}
 
-    /// Whether the oldest unstarted fiber of this worker is to be taken away.
-    fn is_neglected(&mut self, victim: &Remote, now: u64) -> bool {
-        let (look, counters) = (victim.unstarted.look(), &victim.counters);
-        let seen = &mut self.seen[victim.index];
-        let elapsed = now - seen.at;
-        if elapsed < AGE_NS {
+/// Rule 5: how long the slices of a worker are, measured by itself.
+#[derive(Clone, Copy, Debug, Default)]
+struct Pace {
+    last: Moment,
+    /// How many looks running have shown long slices.
+    looks: u32,
+    /// The first of them, and the CPU time then.
+    since: (Moment, u64),
+}
+
+impl Pace {
+    /// Whether the fibers have computed for some looks running. The clock goes on while the thread is not on a CPU, so that
+    /// is checked by the time of the thread, which takes a system call.
+    fn is_computing(&mut self, now: Moment, cpu: impl Fn() -> u64) -> bool {
+        let last = std::mem::replace(&mut self.last, now);
+        if now.picks == last.picks {
             return false;
         }
-        let (picks, idle_ns) = (
-            counters.picks.load(Ordering::Relaxed),
-            counters.idle_ns.load(Ordering::Relaxed),
-        );
-        let busy = elapsed.saturating_sub(idle_ns.wrapping_sub(seen.idle_ns));
-        // The counter is brought up to date once per turn, hence the turn that is added.
-        let slow = busy / (picks.wrapping_sub(seen.picks) + u64::from(super::worker::BUDGET)) >= LONG_SLICE_NS
-            || busy >= AGE_NS && picks == seen.picks;
-        // One that is idle has been woken for its fibers, and is on its way.
-        let awake = !victim.is_idle();
-        let aged = look.len != 0 && look.oldest < seen.next && awake;
-        let old = look.len != 0 && look.oldest < seen.old_next && now - seen.old_at >= OLD_NS;
-        *seen = Seen {
-            at: now,
-            next: look.next,
-            picks,
-            idle_ns,
-            ..*seen
-        };
-        if now - seen.old_at >= OLD_NS {
-            (seen.old_at, seen.old_next) = (now, look.next);
+        if last.busy == 0 || !now.is_slow(&last, now.busy.saturating_sub(last.busy)) {
+            self.looks = 0;
+            return false;
         }
-        aged && slow || old
+        self.looks += 1;
+        if self.looks == 1 {
+            self.since = (now, cpu());
+        }
+        if self.looks < LOOKS {
+            return false;
+        }
+        let (then, before) = self.since;
+        let computing = now.is_slow(&then, cpu().saturating_sub(before));
+        self.looks = 0;
+        computing
+    }
+}
+
+/// Rule 4: who gets which of a batch's siblings, counted from the first one that ever was: `0` is their own worker. All
+/// get as many, in pieces of neighbours.
+fn deal(shares: Shares, workers: usize) -> impl Fn(usize) -> usize {
+    let all = shares.started + shares.gone + shares.waiting;
+    let piece = all.div_ceil(workers).clamp(1, PIECE);
+    // Of those that thieves have taken nobody knows which they were: what is left of the others' part is at the end.
+    let owing = (all - all.div_ceil(workers)).saturating_sub(shares.gone);
+    move |i| match shares.gone {
+        0 => i / piece % workers,
+        _ if i + owing < all => 0,
+        _ => 1 + (all - 1 - i) * (workers - 1) / owing.max(1),
     }
 }
 
 impl Core {
-    /// Rule 3, on an idle worker. True if it has taken something.
-    pub(super) fn watch(&self, now: u64) -> bool {
-        let count = self.shared.workers.len();
-        let first = self.random.below(count as u64) as usize;
-        let mut placement = self.placement.borrow_mut();
-        placement.judge(now);
-        let others = (0..count)
-            .map(|i| &self.shared.workers[(first + i) % count])
-            .filter(|w| w.index != self.index);
-        for victim in others {
-            if self.is_deaf(victim, now) {
-                self.poll_for(victim, now);
-                if self.undelivered.get() {
-                    return true;
-                }
-            }
-            if placement.is_neglected(victim, now) {
-                let bold = placement.confidence >= PROBES;
-                let taken = self.take_from(victim, if bold { victim.unstarted.len().div_ceil(2) } else { 1 });
-                if taken != 0 {
-                    placement.taken = Some((now, taken as u32));
-                    return true;
-                }
-            }
-        }
-        false
-    }
-
-    /// Whether a worker is too busy to look at its poller, and there may be something to see.
-    fn is_deaf(&self, worker: &Remote, now: u64) -> bool {
-        self.shared.descriptors.load(Ordering::Relaxed) != 0
-            && now.saturating_sub(worker.counters.polled_ns.load(Ordering::Relaxed)) >= DEAF_NS
-            && !worker.is_idle()
-    }
-
-    fn take_from(&self, victim: &Remote, count: usize) -> usize {
-        let mut tasks = Vec::new();
-        victim.unstarted.take_oldest(count, &mut tasks);
-        let taken = tasks.len();
-        self.remote().unstarted.push_oldest(tasks.into_iter());
-        taken
+    /// Among how many workers siblings are split.
+    pub(super) fn peers(&self) -> usize {
+        self.shared.peers
     }
 
     /// Rules 4 and 5, on a worker that has unstarted fibers and is about to pick: `came_from` is the last slice.
     pub(super) fn place(&self, came_from: u64, now: u64) {
-        if let Some(site) = self.first_wait(came_from) {
-            return self.place_replicas(site);
+        if self.peers() == 1 {
+            return;
         }
-        if self.is_computing(now)
-            && let Some(next) = self.remote().unstarted.peek_newest(site_of)
-            && self.started_site.get() == next
-        {
-            self.split_siblings();
+        if let Some(kind) = self.last_start_waits_for() {
+            let alone = self.fresh.get() == came_from && self.started.is_empty();
+            match kind {
+                WaitKind::Receive if alone => return self.place_replicas(),
+                WaitKind::Time if self.next_is_sibling() => return self.split_siblings(true),
+                _ => {}
+            }
+        }
+        if self.is_computing(now) && self.next_is_sibling() {
+            self.split_siblings(false);
         }
     }
 
-    /// The spawn site of the fiber that has just parked, if it did so in its first slice, to receive, having spawned
-    /// nothing, with nothing else to go on.
-    fn first_wait(&self, came_from: u64) -> Option<&'static Location<'static>> {
-        if self.fresh.get() != came_from || self.spawned.get() == came_from || !self.started.is_empty() {
+    /// What the fiber that was started last waits for, if it has not been resumed since, and has spawned nothing before.
+    pub(super) fn last_start_waits_for(&self) -> Option<WaitKind> {
+        if self.fresh.get() == NO_SLICE || self.spawned.get() == self.fresh.get() {
             return None;
         }
-        // SAFETY: a fiber that was fresh in the last slice has suspended and, with nothing started, has parked.
+        // SAFETY: no fiber of this worker has ended since this one was started, so it has not either.
         let task = unsafe { &*self.fresh_task.get() };
-        // SAFETY: a parked fiber has a stack, and what it waits for is on it.
-        let kind = unsafe { (*(*task.stack.get()).wait.get()).kind };
-        (kind == WaitKind::Receive).then_some(task.site)
+        if task.link.load(Ordering::Relaxed) != PARKED {
+            return None;
+        }
+        // SAFETY: it is in no queue, and does not run, since the worker itself does: it is parked. So it has a stack, and
+        // what it waits for is on it.
+        Some(unsafe { (*(*task.stack.get()).wait.get()).kind })
+    }
+
+    /// Whether the fiber that would start next was spawned where the one that was started last was.
+    fn next_is_sibling(&self) -> bool {
+        self.remote().unstarted.peek_newest(site_of) == Some(self.started_site.get())
     }
 
     /// Rule 4: its partner is probably of another site and starts next; if all that wait are its siblings, they are split.
-    fn place_replicas(&self, site: &'static Location<'static>) {
+    fn place_replicas(&self) {
         self.fresh.set(NO_SLICE);
-        // SAFETY: an unstarted fiber is alive.
-        let other = |task: NonNull<Task>| !std::ptr::eq(unsafe { task.as_ref() }.site, site);
+        let site = self.started_site.get();
         if self.held.get().is_some() || !self.fixed.is_empty() {
             return;
         }
-        match self.remote().unstarted.pop_where(other) {
+        match self.remote().unstarted.pop_where(|task| site_of(task) != site) {
             Some(task) => self.held.set(Some(task)),
-            None => self.split_siblings(),
+            None => self.split_siblings(true),
         }
     }
 
-    /// Rule 5: whether the fibers here have computed in both of the last two turns.
+    /// Rule 5: whether the fibers here compute.
     fn is_computing(&self, now: u64) -> bool {
         let counters = &self.remote().counters;
-        let picks = counters.picks.load(Ordering::Relaxed);
-        // Time without work is moved out of the way.
-        let busy_at = now - counters.idle_ns.load(Ordering::Relaxed).min(now);
-        let mut placement = self.placement.borrow_mut();
-        let (then, before) = std::mem::replace(&mut placement.pace, (busy_at, picks));
-        if picks == before {
-            return false;
-        }
-        let slice = busy_at.saturating_sub(then) / (picks - before);
-        placement.hot = if then != 0 && slice >= COMPUTE_SLICE_NS {
-            placement.hot + 1
-        } else {
-            0
+        let moment = Moment {
+            busy: now - counters.idle_ns.load(Ordering::Relaxed).min(now),
+            picks: counters.picks.load(Ordering::Relaxed),
+            live: counters.live.load(Ordering::Relaxed),
         };
-        placement.hot >= 2
+        self.placement.borrow_mut().pace.is_computing(moment, || self.cpu_ns())
     }
 
-    /// Splits the newest batch evenly over the workers, in pieces that stay together. Once: what was handed over stays.
+    /// Splits the newest batch evenly over the workers. Once: what was handed over stays.
     #[cold]
-    fn split_siblings(&self) {
-        let workers = self.shared.workers.len();
+    fn split_siblings(&self, wait: bool) {
+        let (workers, peers) = (self.shared.workers.len(), self.peers());
         let mut given = Vec::new();
-        // The one that has started counts as one of them.
-        self.remote()
-            .unstarted
-            .split_newest(|len| ((len + 1) / workers).saturating_sub(1), &mut given);
-        let others = (1..workers).map(|i| &self.shared.workers[(self.index + i) % workers]);
-        let mut rest = given.as_slice();
-        for (i, worker) in others.enumerate() {
-            let (piece, tail) = rest.split_at(rest.len().div_ceil(workers - 1 - i));
-            rest = tail;
+        let idle = !wait && self.started.is_empty();
+        let plan = |shares: Shares| {
+            let place = deal(shares, peers);
+            // A worker that has nothing else to do keeps at least the next one.
+            move |i| {
+                if idle && i == shares.started + shares.gone {
+                    0
+                } else {
+                    place(i)
+                }
+            }
+        };
+        self.remote().unstarted.split_newest(wait, plan, &mut given);
+        for place in 1..peers {
+            let piece: Vec<_> = given.iter().filter(|(to, _)| *to == place).map(|(_, task)| *task).collect();
             if !piece.is_empty() {
-                worker.hand_over(piece);
+                self.shared.workers[(self.index + place) % workers].hand_over(&piece);
             }
         }
     }
 
-    /// Rule 6, before a fiber starts here.
+    /// Rule 6, before a fiber starts here. False if it was handed over itself.
     #[inline]
-    pub(super) fn share_surplus(&self) {
+    pub(super) fn share_surplus(&self, task: NonNull<Task>) -> bool {
         let live = self.remote().counters.live.load(Ordering::Relaxed);
-        if live > SLACK && !self.remote().unstarted.is_empty() {
-            self.hand_over_oldest(live);
+        live <= SLACK || self.peers() == 1 || !self.hand_over_surplus(task, live)
+    }
+
+    /// Hands over the oldest unstarted fiber, or if there is none `task` itself: true then.
+    #[cold]
+    fn hand_over_surplus(&self, task: NonNull<Task>, live: usize) -> bool {
+        let Some(to) = self.overflow(live) else {
+            return false;
+        };
+        // SAFETY: out of a queue, so it is alive.
+        let fixed = unsafe { task.as_ref() }.has(super::task::flag::FIXED | super::task::flag::MAIN);
+        match self.remote().unstarted.pop_oldest() {
+            Some(oldest) => {
+                to.hand_over(&[oldest]);
+                false
+            }
+            None if fixed => false,
+            None => to.hand_over(&[task]),
         }
     }
 
-    #[cold]
-    fn hand_over_oldest(&self, live: usize) {
+    /// Who is to get what is started here. Once there is somebody it stays so until the loads are equal, so that
+    /// neighbours stay together.
+    fn overflow(&self, live: usize) -> Option<&Remote> {
         let load = |w: &Remote| w.counters.live.load(Ordering::Relaxed) + w.unstarted.len();
-        let others = self.shared.workers.iter().filter(|w| w.index != self.index);
-        if let Some(least) = others.min_by_key(|w| load(w))
-            && live > load(least) + load(least) / 4 + SLACK
-            && let Some(task) = self.remote().unstarted.pop_oldest()
+        let workers = &self.shared.workers;
+        let mut placement = self.placement.borrow_mut();
+        if let Some(to) = placement.overflow
+            && load(&workers[to]) < live
         {
-            least.hand_over(&[task]);
+            return Some(&workers[to]);
         }
+        let others = (1..self.peers()).map(|i| &workers[(self.index + i) % workers.len()]);
+        let least = others.min_by_key(|w| load(w))?;
+        let is_surplus = live > load(least) + load(least) / 4 + SLACK;
+        placement.overflow = is_surplus.then_some(least.index);
+        is_surplus.then_some(least)
     }
 }
 
 /// Where an unstarted fiber was spawned.
-fn site_of(task: NonNull<Task>) -> *const Location<'static> {
+pub(super) fn site_of(task: NonNull<Task>) -> *const Location<'static> {
     // SAFETY: the caller has the fiber from a queue, in which it is alive.
     from_ref(unsafe { task.as_ref() }.site)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn dealt(started: usize, gone: usize, waiting: usize, workers: usize) -> Vec<usize> {
+        let shares = Shares { started, gone, waiting };
+        let place = deal(shares, workers);
+        (started + gone..started + gone + waiting).map(place).collect()
+    }
+
+    #[test]
+    fn siblings_are_dealt_out_evenly_and_in_pieces() {
+        assert_eq!(dealt(1, 0, 7, 2), [0, 0, 0, 1, 1, 1, 1]);
+        assert_eq!(dealt(1, 0, 7, 4), [0, 1, 1, 2, 2, 3, 3]);
+        assert_eq!(dealt(1, 0, 1, 2), [1]);
+        for workers in 2..9 {
+            for all in 1..300 {
+                let mut counts = vec![1; workers];
+                counts[1..].fill(0);
+                dealt(1, 0, all - 1, workers).into_iter().for_each(|to| counts[to] += 1);
+                let (least, most) = (counts.iter().min().unwrap(), counts.iter().max().unwrap());
+                assert!(most - least <= PIECE, "{all} on {workers}: {counts:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_thieves_have_taken_counts() {
+        assert_eq!(dealt(1, 4, 3, 2), [0, 0, 0]);
+        assert_eq!(dealt(1, 3, 4, 2), [0, 0, 0, 1]);
+        assert_eq!(dealt(1, 2, 5, 4), [0, 3, 2, 1, 1]);
+    }
+
+    /// A worker that is looked at again and again.
+    #[derive(Default)]
+    struct Looks {
+        pace: Pace,
+        now: Moment,
+        cpu: u64,
+    }
+
+    impl Looks {
+        fn look(&mut self, picks: u64, fresh: usize, busy: u64, cpu: u64) -> bool {
+            self.now.picks += picks;
+            self.now.live += fresh;
+            self.now.busy += busy;
+            self.cpu += cpu;
+            self.pace.is_computing(self.now, || self.cpu)
+        }
+
+        fn same(&mut self, picks: u64, fresh: usize, ns: u64) -> bool {
+            self.look(picks, fresh, ns, ns)
+        }
+    }
+
+    #[test]
+    fn long_slices_of_several_looks_are_computation() {
+        let mut looks = Looks::default();
+        assert!(!looks.same(1, 0, 1_000_000), "the first look has nothing to compare with");
+        let seen = [(); 8].map(|()| looks.same(10, 0, 60_000));
+        assert_eq!(seen, [false, false, true, false, false, true, false, false]);
+    }
+
+    #[test]
+    fn short_slices_are_not_and_begin_anew() {
+        let mut looks = Looks::default();
+        (0..3).for_each(|_| assert!(!looks.same(1, 0, 80_000)));
+        assert!(!looks.same(16, 0, 30_000));
+        (0..2).for_each(|_| assert!(!looks.same(1, 0, 80_000)));
+        assert!(!looks.same(0, 0, 80_000), "nobody was picked");
+        assert!(looks.same(1, 0, 80_000));
+    }
+
+    #[test]
+    fn fresh_stacks_are_not_computation() {
+        let mut looks = Looks::default();
+        (0..20).for_each(|_| assert!(!looks.same(1, 1, 8_000)));
+        let long = [(); 3].map(|()| looks.same(1, 1, 28_000));
+        assert_eq!(long, [false, false, true]);
+    }
+
+    #[test]
+    fn waiting_for_a_cpu_is_not_computation() {
+        let mut looks = Looks::default();
+        (0..20).for_each(|_| assert!(!looks.look(10, 0, 900_000, 20_000)));
+    }
 }

@@ -17,7 +17,7 @@ use super::watcher::Io;
 use crate::epoll::Poller;
 use crate::prim::plain::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 use crate::stack::StackPool;
-use crate::sys::CpuSet;
+use crate::sys::{CpuSet, Pulse};
 
 /// How far a run has come. The order matters: a run only ever moves on.
 pub(super) mod phase {
@@ -44,6 +44,8 @@ pub(super) struct Remote {
     pub(super) poller: Poller,
     /// The runtime, for wakers from outside of it. Set once, before anybody sees this.
     shared: AtomicPtr<Shared>,
+    /// The thread of the present run, as [`Pulse`] has it; 0 if there is none.
+    pulse: AtomicU64,
     pub(super) unstarted: Unstarted,
     pub(super) counters: Counters,
 }
@@ -76,9 +78,21 @@ impl Remote {
             sleep: Sleep::new(),
             poller: Poller::new()?,
             shared: AtomicPtr::default(),
+            pulse: AtomicU64::new(0),
             unstarted: Unstarted::new(several),
             counters: Counters::default(),
         })
+    }
+
+    /// The calling thread is this worker now.
+    pub(super) fn set_pulse(&self) {
+        let bits = Pulse::own().map_or(0, Pulse::to_bits);
+        self.pulse.store(bits, Ordering::Relaxed);
+    }
+
+    /// How others see the worker's thread.
+    pub(super) fn pulse(&self) -> Option<Pulse> {
+        Pulse::from_bits(self.pulse.load(Ordering::Relaxed))
     }
 
     pub(super) fn shared(&self) -> *const Shared {
@@ -152,6 +166,8 @@ pub(super) struct Shared {
     pub(super) board: Board,
     /// The CPUs that the workers are bound to, if they are.
     pub(super) cpus: Option<CpuSet>,
+    /// Among how many workers fibers are split that wait: no more than there are CPUs.
+    pub(super) peers: usize,
     lifecycle: Mutex<Lifecycle>,
     changed: Condvar,
 }
@@ -173,6 +189,7 @@ impl Shared {
             io: OnceLock::new(),
             blocking: Pool::new(config.blocking_threads, config.blocking_queue),
             board: Board::default(),
+            peers: config.workers.min(available_cpus()),
             cpus,
             lifecycle: Mutex::default(),
             changed: Condvar::new(),
@@ -259,6 +276,11 @@ impl Shared {
     pub(super) fn keep_for_ever(self: &Arc<Shared>) {
         std::mem::forget(self.clone());
     }
+}
+
+/// The CPUs that the process may use.
+fn available_cpus() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 fn no_poller(index: usize, cause: &io::Error) -> io::Error {

@@ -51,6 +51,17 @@ unsafe impl Send for Unstarted {}
 // SAFETY: as above.
 unsafe impl Sync for Unstarted {}
 
+/// How a batch is divided so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Shares {
+    /// Those that its worker has started.
+    pub(super) started: usize,
+    /// Those that others have.
+    pub(super) gone: usize,
+    /// Those that still wait.
+    pub(super) waiting: usize,
+}
+
 /// What a look from outside shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Look {
@@ -126,12 +137,25 @@ impl Unstarted {
         }
     }
 
-    /// Up to `count` of the oldest, in order.
-    pub(super) fn take_oldest(&self, count: usize, out: &mut Vec<NonNull<Task>>) {
+    /// Up to `count` of the oldest, in order, for another worker. A batch of which the others have their share is left out,
+    /// unless `any` is said.
+    pub(super) fn take_oldest(&self, count: usize, any: bool, out: &mut Vec<NonNull<Task>>) {
         self.with(|b| {
-            let taken = std::iter::from_fn(|| b.pop_oldest()).take(count);
+            let taken = std::iter::from_fn(|| b.steal(any)).take(count);
             out.extend(taken);
         });
+    }
+
+    /// The siblings that one more of `workers` has to take of the oldest batch that is to be shared, so that each has as
+    /// many; it has `already` so many. The batch must begin with a fiber that `belongs` there.
+    pub(super) fn take_share(
+        &self,
+        workers: usize,
+        already: usize,
+        belongs: impl Fn(NonNull<Task>) -> bool,
+        out: &mut Vec<NonNull<Task>>,
+    ) {
+        self.with(|b| b.take_share(workers, already, &belongs, out));
     }
 
     /// Adds fibers of another worker behind everything that is here: they start last, and are the first to be taken on.
@@ -154,10 +178,16 @@ impl Unstarted {
         }
     }
 
-    /// Takes all but the first `keep(len)` of the newest batch, in order, unless that batch was handed over by another
-    /// worker.
-    pub(super) fn split_newest(&self, keep: impl FnOnce(usize) -> usize, out: &mut Vec<NonNull<Task>>) {
-        self.with(|b| b.split_newest(keep, out));
+    /// Splits the newest batch, unless another worker has handed it over: `plan` says of each fiber, counted from the first
+    /// one of the batch that ever was, where it goes. 0: it stays, and if that is `settled` thieves leave it alone. The
+    /// others are taken out, in order.
+    pub(super) fn split_newest<F: Fn(usize) -> usize>(
+        &self,
+        settled: bool,
+        plan: impl FnOnce(Shares) -> F,
+        out: &mut Vec<(usize, NonNull<Task>)>,
+    ) {
+        self.with(|b| b.split_newest(settled, plan, out));
     }
 
     /// The slice whose child the owner would start next.
@@ -275,15 +305,77 @@ impl Batches {
         Some(task)
     }
 
-    fn split_newest(&mut self, keep: impl FnOnce(usize) -> usize, out: &mut Vec<NonNull<Task>>) {
+    fn split_newest<F: Fn(usize) -> usize>(
+        &mut self,
+        settled: bool,
+        plan: impl FnOnce(Shares) -> F,
+        out: &mut Vec<(usize, NonNull<Task>)>,
+    ) {
         if self.newest.slice == HANDED_OVER {
             return;
         }
-        let before = out.len();
-        self.newest.split_off(keep(self.newest.len()), out);
+        let shares = self.newest.shares();
+        let (place_of, first) = (plan(shares), shares.started + shares.gone);
+        let mut all = Vec::with_capacity(shares.waiting);
+        self.newest.split_off(0, &mut all);
+        for (i, task) in all.into_iter().enumerate() {
+            match place_of(first + i) {
+                0 => self.newest.push(task),
+                place => out.push((place, task)),
+            }
+        }
         self.newest.slice = HANDED_OVER;
-        self.len -= out.len() - before;
+        self.newest.settled |= settled;
+        self.len -= out.len();
         self.close_empty();
+    }
+
+    /// The batch that a thief takes from: the oldest one, or the oldest that is not settled.
+    fn prey(&mut self, any: bool) -> Option<usize> {
+        let at = self.older.iter().position(|batch| any || !batch.settled);
+        at.or((any || !self.newest.settled).then_some(self.older.len()))
+    }
+
+    fn steal(&mut self, any: bool) -> Option<NonNull<Task>> {
+        self.prey(any).and_then(|at| self.steal_at(at))
+    }
+
+    fn steal_at(&mut self, at: usize) -> Option<NonNull<Task>> {
+        let batch = self.older.get_mut(at).unwrap_or(&mut self.newest);
+        let task = batch.give()?;
+        self.len -= 1;
+        if !batch.is_empty() {
+            return Some(task);
+        }
+        if self.older.remove(at).is_none() {
+            self.close_empty();
+        }
+        Some(task)
+    }
+
+    fn take_share(
+        &mut self,
+        workers: usize,
+        already: usize,
+        belongs: &impl Fn(NonNull<Task>) -> bool,
+        out: &mut Vec<NonNull<Task>>,
+    ) {
+        let Some(at) = self.prey(false) else { return };
+        let batch = if at == self.older.len() {
+            &mut self.newest
+        } else {
+            &mut self.older[at]
+        };
+        if !batch.first().is_some_and(belongs) {
+            return;
+        }
+        let shares = batch.shares();
+        let all = shares.started + shares.gone + shares.waiting;
+        // The larger shares stay: the one who feeds them is there, and so is the first one to be started.
+        let (each, others) = (all / workers, all - all.div_ceil(workers));
+        let count = each.saturating_sub(already).min(others.saturating_sub(shares.gone));
+        batch.settled = shares.gone + count >= others;
+        out.extend((0..count).map_while(|_| self.steal_at(at)));
     }
 
     fn oldest_sequence(&self) -> u64 {

@@ -233,6 +233,9 @@ impl Core {
 
     /// Runs until the run is left. What goes wrong here cannot be mended: fibers hold pointers into this worker.
     pub(super) fn work(&self) {
+        if self.several {
+            self.remote().set_pulse();
+        }
         let abort = AbortOnUnwind;
         self.work_until_left();
         std::mem::forget(abort);
@@ -313,8 +316,8 @@ impl Core {
     /// Starts a fiber that was taken out of a queue, now or when there is a stack for it.
     pub(super) fn begin(&self, task: NonNull<Task>) {
         self.budget.set(self.budget.get() - 1);
-        if self.several {
-            self.share_surplus();
+        if self.several && !self.share_surplus(task) {
+            return;
         }
         // SAFETY: out of a queue of unstarted fibers, on the native context.
         match unsafe { self.start(task) } {

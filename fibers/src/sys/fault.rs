@@ -54,6 +54,10 @@ pub enum Call {
     SetAffinity,
     /// Asking for the CPU that the thread runs on.
     GetCpu,
+    /// Asking for the CPU time that a thread has used.
+    CpuTime,
+    /// Asking whether a thread is blocked.
+    ThreadState,
     /// Setting the timer slack.
     TimerSlack,
     /// Creating a thread.

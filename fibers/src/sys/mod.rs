@@ -43,7 +43,7 @@ pub(crate) use signal::{
     AlternateStack, SignalAction, abort, alternate_stack, forward_signal, keep_errno, min_signal_stack, set_action,
     signal_action, write_stderr,
 };
-pub(crate) use thread::{CpuSet, affinity, entropy, set_affinity, set_timer_slack, spawn_thread, thread_count};
+pub(crate) use thread::{CpuSet, Pulse, affinity, entropy, set_affinity, set_timer_slack, spawn_thread, thread_count};
 
 use std::io;
 

@@ -90,6 +90,61 @@ pub(crate) fn current_cpu() -> io::Result<usize> {
     check(unsafe { libc::sched_getcpu() }).map(|cpu| cpu as usize)
 }
 
+/// A thread of this process, seen from others: how much CPU time it has used, and whether it is blocked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Pulse {
+    clock: libc::clockid_t,
+    thread: libc::pid_t,
+}
+
+impl Pulse {
+    /// That of the calling thread.
+    pub(crate) fn own() -> io::Result<Pulse> {
+        seam!(CpuTime);
+        let mut clock = 0;
+        // SAFETY: the calling thread lives, and `clock` is a place for the result.
+        match unsafe { libc::pthread_getcpuclockid(libc::pthread_self(), &mut clock) } {
+            0 => Ok(Pulse {
+                clock,
+                // SAFETY: no requirement.
+                thread: unsafe { libc::gettid() },
+            }),
+            error => Err(io::Error::from_raw_os_error(error)),
+        }
+    }
+
+    /// As one number, for an atomic. Never 0.
+    pub(crate) fn to_bits(self) -> u64 {
+        u64::from(self.clock.cast_unsigned()) << 32 | u64::from(self.thread.cast_unsigned())
+    }
+
+    /// What [`to_bits`](Self::to_bits) was made of; `None` of 0.
+    pub(crate) fn from_bits(bits: u64) -> Option<Pulse> {
+        (bits != 0).then_some(Pulse {
+            clock: ((bits >> 32) as u32).cast_signed(),
+            thread: (bits as u32).cast_signed(),
+        })
+    }
+
+    /// Nanoseconds of CPU time. An error if the thread has ended.
+    pub(crate) fn cpu_ns(self) -> io::Result<u64> {
+        seam!(CpuTime);
+        let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        // SAFETY: `time` is a place for the result.
+        check(unsafe { libc::clock_gettime(self.clock, &mut time) })?;
+        Ok(time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64)
+    }
+
+    /// Whether it waits in the kernel. One that is ready to run and only gets no CPU does not.
+    pub(crate) fn is_blocked(self) -> io::Result<bool> {
+        seam!(ThreadState);
+        let stat = fs::read(format!("/proc/self/task/{}/stat", self.thread))?;
+        // The name of the thread comes first, in parentheses, and may contain anything.
+        let end = stat.iter().rposition(|byte| *byte == b')').unwrap_or(0);
+        Ok(matches!(stat.get(end + 2), Some(b'S' | b'D')))
+    }
+}
+
 /// How late the kernel may wake the calling thread, to save wakes: 50 µs unless it is told otherwise.
 pub(crate) fn set_timer_slack(ns: u64) -> io::Result<()> {
     seam!(TimerSlack);
@@ -175,6 +230,35 @@ mod tests {
             spawn_thread("never".into(), || ()).unwrap_err().kind(),
             io::ErrorKind::WouldBlock
         );
+    }
+
+    #[test]
+    fn the_pulse_of_a_thread_tells_work_from_waiting() {
+        use std::sync::mpsc::channel;
+        let ((tell, told), (go_on, gone)) = (channel(), channel::<()>());
+        let thread = spawn_thread("pulse".into(), move || {
+            tell.send(Pulse::own().unwrap()).unwrap();
+            gone.recv().unwrap_err();
+        })
+        .unwrap();
+        let pulse = Pulse::from_bits(told.recv().unwrap().to_bits()).unwrap();
+        while !pulse.is_blocked().unwrap() {
+            std::thread::yield_now();
+        }
+        let own = Pulse::own().unwrap();
+        let (before, other_before) = (own.cpu_ns().unwrap(), pulse.cpu_ns().unwrap());
+        while own.cpu_ns().unwrap() < before + 1_000_000 {
+            std::hint::spin_loop();
+        }
+        assert_eq!(pulse.cpu_ns().unwrap(), other_before, "it has waited");
+        assert!(!own.is_blocked().unwrap());
+        drop(go_on);
+        thread.join().unwrap();
+        assert!(Pulse::from_bits(0).is_none());
+        let _fault = scoped(Call::ThreadState, Fault::always(libc::EACCES));
+        assert!(own.is_blocked().is_err());
+        let _fault = scoped(Call::CpuTime, Fault::always(libc::EINVAL));
+        assert!(own.cpu_ns().is_err() && Pulse::own().is_err());
     }
 
     #[test]

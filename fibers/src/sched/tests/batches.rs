@@ -4,7 +4,7 @@ use std::ptr::NonNull;
 
 use super::super::random::Random;
 use super::super::task::{FiberRef, Task, allocate};
-use super::super::unstarted::Unstarted;
+use super::super::unstarted::{Shares, Unstarted};
 use super::*;
 use crate::stack::{StackConfig, StackPool};
 
@@ -103,7 +103,7 @@ fn unstarted_fibers_come_out_as_from_plain_deques() {
                     assert_eq!(out.first().map(|t| id(*t)), model.remove(0, 0));
                 }
                 13 => {
-                    queue.take_oldest(3, &mut out);
+                    queue.take_oldest(3, true, &mut out);
                     let expected: Vec<u64> = (0..3).filter_map(|_| model.remove(0, 0)).collect();
                     assert_eq!(out.iter().map(|t| id(*t)).collect::<Vec<_>>(), expected);
                 }
@@ -114,7 +114,13 @@ fn unstarted_fibers_come_out_as_from_plain_deques() {
                 }
                 _ => {
                     let keep = random.below(12) as usize;
-                    queue.split_newest(|_| keep, &mut out);
+                    let mut split = Vec::new();
+                    let plan = |shares: Shares| {
+                        let before = shares.started + shares.gone;
+                        move |i| usize::from(i - before >= keep)
+                    };
+                    queue.split_newest(false, plan, &mut split);
+                    out.extend(split.into_iter().map(|(_, task)| task));
                     assert_eq!(out.iter().map(|t| id(*t)).collect::<Vec<_>>(), model.split(keep));
                 }
             }

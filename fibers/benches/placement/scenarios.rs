@@ -1,0 +1,376 @@
+//! The programs. Each is what somebody would write, and each is hard on some rule of placement.
+
+use crate::Sample;
+use crate::machine::compute;
+use fibers::fiber::Builder;
+use fibers::{Receiver, Sender, WaitGroup, channel, sleep, spawn, spawn_blocking};
+use std::time::{Duration, Instant};
+
+/// What a program's time is compared with.
+pub(crate) enum Ideal {
+    /// It talks: the same program on one worker.
+    OneWorker,
+    /// It computes: its work, divided among the cores.
+    AllCores,
+}
+use Ideal::{AllCores, OneWorker};
+
+pub(crate) struct Scenario {
+    pub(crate) name: &'static str,
+    pub(crate) ideal: Ideal,
+    /// Runs on the main fiber. The work is to be divided by the argument.
+    pub(crate) run: fn(usize) -> Sample,
+}
+
+const fn scenario(name: &'static str, ideal: Ideal, run: fn(usize) -> Sample) -> Scenario {
+    Scenario { name, ideal, run }
+}
+
+pub(crate) const SCENARIOS: [Scenario; 31] = [
+    scenario("ping-pong", OneWorker, ping_pong),
+    scenario("crowd", OneWorker, crowd),
+    scenario("sieve", OneWorker, sieve),
+    scenario("skynet", OneWorker, skynet),
+    scenario("burst", OneWorker, burst),
+    scenario("fan-out-16", AllCores, |part| fan_out(16, micros(5000), Duration::ZERO, part)),
+    scenario("fan-out-1000", AllCores, |part| {
+        fan_out(1000, micros(80), Duration::ZERO, part)
+    }),
+    scenario("fan-out-16-busy-main", AllCores, |part| {
+        fan_out(16, micros(5000), micros(40_000), part)
+    }),
+    scenario("fan-out-1000-busy-main", AllCores, |part| {
+        fan_out(1000, micros(80), micros(40_000), part)
+    }),
+    scenario("pool-sleep", AllCores, |part| pool(sleep_10_ms, COMPUTE, part)),
+    scenario("pool-read", AllCores, |part| pool(read_a_file, COMPUTE, part)),
+    scenario("pool-blocking", AllCores, |part| pool(read_on_the_side, COMPUTE, part)),
+    scenario("pool-at-once", AllCores, |part| pool(|| (), COMPUTE, part)),
+    scenario("pool-mixed-sleep", AllCores, |part| pool(sleep_10_ms, MIXED, part)),
+    scenario("pool-mixed-read", AllCores, |part| pool(read_a_file, MIXED, part)),
+    scenario("pool-mixed-blocking", AllCores, |part| pool(read_on_the_side, MIXED, part)),
+    scenario("pool-mixed-at-once", AllCores, |part| pool(|| (), MIXED, part)),
+    scenario("pool-empty-sleep", OneWorker, |part| pool(sleep_10_ms, EMPTY, part)),
+    scenario("pool-empty-at-once", OneWorker, |part| pool(|| (), EMPTY, part)),
+    scenario("sessions-random", AllCores, |part| sessions(|i| i * 7919 % 1000 < 100, part)),
+    scenario("sessions-neighbours", AllCores, |part| {
+        sessions(|i| (300..400).contains(&i), part)
+    }),
+    scenario("parent-joins-40", OneWorker, |part| parent_joins(micros(40), part)),
+    scenario("parent-joins-80", OneWorker, |part| parent_joins(micros(80), part)),
+    scenario("parent-spawns-40", AllCores, |part| parent_spawns(micros(40), part)),
+    scenario("parent-spawns-80", AllCores, |part| parent_spawns(micros(80), part)),
+    scenario("pipeline-work-sleep", AllCores, |part| {
+        pipeline(sleep_10_ms, micros(20), 500, part)
+    }),
+    scenario("pipeline-work-at-once", AllCores, |part| {
+        pipeline(|| (), micros(20), 500, part)
+    }),
+    scenario("pipeline-empty-sleep", OneWorker, |part| {
+        pipeline(sleep_10_ms, Duration::ZERO, 100_000, part)
+    }),
+    scenario("pipeline-empty-at-once", OneWorker, |part| {
+        pipeline(|| (), Duration::ZERO, 100_000, part)
+    }),
+    scenario("sessions-neighbours+spread", AllCores, sessions_spread),
+    scenario("fan-out-16+spread", AllCores, fan_out_spread),
+];
+
+const fn micros(n: u64) -> Duration {
+    Duration::from_micros(n)
+}
+
+fn since(start: Instant, work: Duration) -> Sample {
+    Sample {
+        took: start.elapsed(),
+        work,
+        least: Duration::ZERO,
+    }
+}
+
+/// Round trips of two fibers that do nothing else.
+fn ping_pong(part: usize) -> Sample {
+    let (there, received) = channel(0);
+    let (answer, back) = channel(0);
+    spawn(move || received.iter().try_for_each(|v: usize| answer.send(v)));
+    let start = Instant::now();
+    for i in 0..500_000 / part {
+        there.send(i).unwrap();
+        back.recv().unwrap();
+    }
+    since(start, Duration::ZERO)
+}
+
+/// Eight producers and eight consumers on one channel.
+fn crowd(part: usize) -> Sample {
+    let each = 250_000 / part;
+    let (tx, rx) = channel(128);
+    let (producers, consumers) = (WaitGroup::new(), WaitGroup::new());
+    let start = Instant::now();
+    for _ in 0..8 {
+        let tx: Sender<usize> = tx.clone();
+        producers.go(move || (0..each).for_each(|i| tx.send(i).unwrap()));
+    }
+    for _ in 0..8 {
+        let rx: Receiver<usize> = rx.clone();
+        consumers.go(move || rx.iter().for_each(drop));
+    }
+    producers.wait();
+    tx.close();
+    consumers.wait();
+    since(start, Duration::ZERO)
+}
+
+/// A chain of 2,000 filters that grows by one fiber per prime.
+fn sieve(part: usize) -> Sample {
+    let start = Instant::now();
+    let (tx, mut rx) = channel(0);
+    spawn(move || (2..).try_for_each(|i: usize| tx.send(i)));
+    for _ in 0..2000 / part {
+        let prime = rx.recv().unwrap();
+        let (out, filtered) = channel(0);
+        let numbers = std::mem::replace(&mut rx, filtered);
+        spawn(move || {
+            for v in numbers {
+                if v % prime != 0 && out.send(v).is_err() {
+                    return;
+                }
+            }
+        });
+    }
+    since(start, Duration::ZERO)
+}
+
+/// A tree of a million fibers, ten to a node.
+fn skynet(part: usize) -> Sample {
+    fn node(parent: &Sender<usize>, number: usize, size: usize) {
+        if size == 1 {
+            parent.send(number).unwrap();
+            return;
+        }
+        let (tx, rx) = channel(0);
+        for i in 0..10 {
+            let tx = tx.clone();
+            spawn(move || node(&tx, number + i * (size / 10), size / 10));
+        }
+        parent.send((0..10).map(|_| rx.recv().unwrap()).sum()).unwrap();
+    }
+    let start = Instant::now();
+    let (tx, rx) = channel(0);
+    spawn(move || node(&tx, 0, if part == 1 { 1_000_000 } else { 1000 }));
+    rx.recv().unwrap();
+    since(start, Duration::ZERO)
+}
+
+/// A million fibers that end at once.
+fn burst(part: usize) -> Sample {
+    let wg = WaitGroup::new();
+    let start = Instant::now();
+    for _ in 0..1_000_000 / part {
+        wg.add(1);
+        let wg = wg.clone();
+        spawn(move || wg.done());
+    }
+    wg.wait();
+    since(start, Duration::ZERO)
+}
+
+/// Fibers that compute, and a main that computes itself before it waits for them.
+fn fan_out(fibers: usize, each: Duration, main: Duration, part: usize) -> Sample {
+    let wg = WaitGroup::new();
+    let (each, main) = (each / part as u32, main / part as u32);
+    let start = Instant::now();
+    for _ in 0..fibers {
+        wg.go(move || compute(each));
+    }
+    compute(main);
+    wg.wait();
+    Sample {
+        least: main.max(each),
+        ..since(start, main + each * fibers as u32)
+    }
+}
+
+fn fan_out_spread(part: usize) -> Sample {
+    let wg = WaitGroup::new();
+    let each = micros(5000) / part as u32;
+    let start = Instant::now();
+    for _ in 0..16 {
+        wg.add(1);
+        let wg = wg.clone();
+        let job = Builder::new().spread().spawn(move || {
+            compute(each);
+            wg.done();
+        });
+        drop(job.expect("there is memory for a fiber"));
+    }
+    wg.wait();
+    since(start, each * 16)
+}
+
+/// What a main does between the start of a pool and its first job.
+type Pause = fn();
+
+fn sleep_10_ms() {
+    sleep(Duration::from_millis(10));
+}
+
+fn read_a_file() {
+    std::fs::read(std::env::current_exe().unwrap()).unwrap();
+}
+
+fn read_on_the_side() {
+    spawn_blocking(read_a_file).join().unwrap();
+}
+
+#[derive(Clone, Copy)]
+struct Job {
+    sleep: Duration,
+    compute: Duration,
+    times: u32,
+}
+const COMPUTE: Job = Job {
+    sleep: Duration::ZERO,
+    compute: micros(80),
+    times: 1000,
+};
+const MIXED: Job = Job {
+    sleep: micros(100),
+    compute: micros(100),
+    times: 800,
+};
+const EMPTY: Job = Job {
+    sleep: Duration::ZERO,
+    compute: Duration::ZERO,
+    times: 200_000,
+};
+
+/// A pool of eight fibers that is there before its jobs.
+fn pool(pause: Pause, job: Job, part: usize) -> Sample {
+    const SIZE: u32 = 8;
+    let (jobs, queue) = channel::<Job>(0);
+    let wg = WaitGroup::new();
+    for _ in 0..SIZE {
+        let queue = queue.clone();
+        wg.go(move || {
+            for job in queue {
+                if !job.sleep.is_zero() {
+                    sleep(job.sleep);
+                }
+                compute(job.compute);
+            }
+        });
+    }
+    pause();
+    let times = job.times / part as u32;
+    let start = Instant::now();
+    for _ in 0..times {
+        jobs.send(job).unwrap();
+    }
+    jobs.close();
+    wg.wait();
+    Sample {
+        least: (job.sleep + job.compute) * times / SIZE,
+        ..since(start, job.compute * times)
+    }
+}
+
+/// A thousand fibers that wait, each for messages of its own, of which a hundred get something to do.
+fn sessions(is_busy: fn(usize) -> bool, part: usize) -> Sample {
+    let wg = WaitGroup::new();
+    let open: Vec<_> = (0..1000)
+        .map(|_| {
+            let (tx, rx) = channel(0);
+            wg.go(move || rx.iter().for_each(compute));
+            tx
+        })
+        .collect();
+    make_busy(&wg, open, is_busy, part)
+}
+
+fn sessions_spread(part: usize) -> Sample {
+    let wg = WaitGroup::new();
+    let open: Vec<_> = (0..1000)
+        .map(|_| {
+            let (tx, rx) = channel(0);
+            wg.add(1);
+            let wg = wg.clone();
+            let session = Builder::new().spread().spawn(move || {
+                rx.iter().for_each(compute);
+                wg.done();
+            });
+            drop(session.expect("there is memory for a fiber"));
+            tx
+        })
+        .collect();
+    make_busy(&wg, open, |i| (300..400).contains(&i), part)
+}
+
+fn make_busy(wg: &WaitGroup, open: Vec<Sender<Duration>>, is_busy: fn(usize) -> bool, part: usize) -> Sample {
+    sleep(Duration::from_millis(30));
+    let each = micros(200) / part as u32;
+    let start = Instant::now();
+    for _ in 0..4 {
+        for session in (0..1000).filter(|&i| is_busy(i)) {
+            open[session].send(each).unwrap();
+        }
+    }
+    drop(open);
+    wg.wait();
+    since(start, each * 400)
+}
+
+/// One child after the other, each of which is waited for.
+fn parent_joins(each: Duration, part: usize) -> Sample {
+    let start = Instant::now();
+    let times = 1000 / part as u32;
+    for _ in 0..times {
+        spawn(move || compute(each)).join().unwrap();
+    }
+    since(start, each * times)
+}
+
+/// One child after the other, each as soon as there is a ticket for it: an acceptor that serves 64 at a time.
+fn parent_spawns(each: Duration, part: usize) -> Sample {
+    let (back, tickets) = channel(64);
+    (0..64).for_each(|_| back.send(()).unwrap());
+    let start = Instant::now();
+    let times = 80_000 / part as u32 / each.as_micros() as u32;
+    for _ in 0..times {
+        tickets.recv().unwrap();
+        let back = back.clone();
+        spawn(move || {
+            compute(each);
+            back.send(()).unwrap();
+        });
+    }
+    (0..64).for_each(|_| tickets.recv().unwrap());
+    since(start, each * times)
+}
+
+/// Eight stages, each of which does some work on every item.
+fn pipeline(pause: Pause, each: Duration, items: usize, part: usize) -> Sample {
+    const STAGES: usize = 8;
+    let (first, mut last) = channel::<usize>(0);
+    for _ in 0..STAGES {
+        let (out, next) = channel(0);
+        let items = std::mem::replace(&mut last, next);
+        spawn(move || {
+            for item in items {
+                compute(each);
+                if out.send(item).is_err() {
+                    return;
+                }
+            }
+        });
+    }
+    pause();
+    let items = items / part;
+    let start = Instant::now();
+    spawn(move || (0..items).try_for_each(|i| first.send(i)));
+    assert_eq!(last.iter().count(), items);
+    Sample {
+        least: each * (items + STAGES) as u32,
+        ..since(start, each * (items * STAGES) as u32)
+    }
+}
