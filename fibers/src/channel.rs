@@ -266,6 +266,7 @@ impl<T> Sender<T> {
     ///
     /// # Blocking
     /// Suspends the fiber, or blocks the thread, until the value is handed over.
+    #[inline(always)]
     pub fn send(&self, value: T) -> Result<(), SendError<T>> {
         self.send_op(value).perform()
     }
@@ -289,6 +290,7 @@ impl<T> Sender<T> {
     ///
     /// # Errors
     /// Gives the value back if the time is over, or if the channel is closed.
+    #[inline]
     pub fn send_timeout(&self, value: T, timeout: Duration) -> Result<(), SendTimeoutError<T>> {
         let mut slot = Some(value);
         match (self.send_slot_op(&mut slot).timeout(timeout).perform(), slot) {
@@ -301,6 +303,7 @@ impl<T> Sender<T> {
     }
 
     /// The operation that sends `value`. If it is not chosen, the value is dropped with it (see [`Sender::send_slot_op`]).
+    #[inline]
     pub fn send_op(&self, value: T) -> SendOp<'_, T> {
         SendOp { sender: self, value }
     }
@@ -336,6 +339,7 @@ impl<T> Receiver<T> {
     ///
     /// # Blocking
     /// Suspends the fiber, or blocks the thread, until a value comes.
+    #[inline(always)]
     pub fn recv(&self) -> Result<T, RecvError> {
         self.recv_op().perform()
     }
@@ -355,6 +359,7 @@ impl<T> Receiver<T> {
     ///
     /// # Errors
     /// If the time is over, or if the channel is closed and its buffer is empty.
+    #[inline]
     pub fn recv_timeout(&self, timeout: Duration) -> Result<T, RecvTimeoutError> {
         match self.recv_op().timeout(timeout).perform() {
             Ok(received) => received.map_err(|RecvError| RecvTimeoutError::Disconnected),
@@ -363,6 +368,7 @@ impl<T> Receiver<T> {
     }
 
     /// The operation that receives a value.
+    #[inline]
     pub fn recv_op(&self) -> RecvOp<'_, T> {
         RecvOp { receiver: self }
     }

@@ -100,7 +100,7 @@ pub trait Op: Sized {
     ///
     /// # Blocking
     /// Suspends the fiber; on a plain OS thread, blocks the thread.
-    #[inline]
+    #[inline(always)]
     fn perform(self) -> Self::Output {
         perform::perform(self.force())
     }
