@@ -3,7 +3,7 @@
 use crate::Sample;
 use crate::machine::compute;
 use fibers::fiber::Builder;
-use fibers::{Receiver, Sender, WaitGroup, channel, sleep, spawn, spawn_blocking};
+use fibers::{Receiver, Sender, WaitGroup, channel, sleep, spawn, spawn_blocking, spawn_local};
 use std::time::{Duration, Instant};
 
 /// What a program's time is compared with.
@@ -26,55 +26,92 @@ const fn scenario(name: &'static str, ideal: Ideal, run: fn(usize) -> Sample) ->
     Scenario { name, ideal, run }
 }
 
-pub(crate) const SCENARIOS: [Scenario; 31] = [
+pub(crate) const SCENARIOS: [Scenario; 35] = [
     scenario("ping-pong", OneWorker, ping_pong),
     scenario("crowd", OneWorker, crowd),
     scenario("sieve", OneWorker, sieve),
     scenario("skynet", OneWorker, skynet),
     scenario("burst", OneWorker, burst),
-    scenario("fan-out-16", AllCores, |part| fan_out(16, micros(5000), Duration::ZERO, part)),
-    scenario("fan-out-1000", AllCores, |part| {
-        fan_out(1000, micros(80), Duration::ZERO, part)
-    }),
+    scenario("fan-out-16", AllCores, |part| fan_out(no_pause, &FEW, Nothing, part)),
+    scenario("fan-out-16-late", AllCores, |part| fan_out(sleep_50_ms, &FEW, Nothing, part)),
     scenario("fan-out-16-busy-main", AllCores, |part| {
-        fan_out(16, micros(5000), micros(40_000), part)
+        fan_out(no_pause, &FEW_AND_MAIN, Nothing, part)
     }),
+    scenario("fan-out-1000", AllCores, |part| fan_out(no_pause, &MANY, Nothing, part)),
     scenario("fan-out-1000-busy-main", AllCores, |part| {
-        fan_out(1000, micros(80), micros(40_000), part)
+        fan_out(no_pause, &MANY_AND_MAIN, Nothing, part)
     }),
-    scenario("pool-sleep", AllCores, |part| pool(sleep_10_ms, COMPUTE, part)),
-    scenario("pool-read", AllCores, |part| pool(read_a_file, COMPUTE, part)),
-    scenario("pool-blocking", AllCores, |part| pool(read_on_the_side, COMPUTE, part)),
-    scenario("pool-at-once", AllCores, |part| pool(|| (), COMPUTE, part)),
-    scenario("pool-mixed-sleep", AllCores, |part| pool(sleep_10_ms, MIXED, part)),
-    scenario("pool-mixed-read", AllCores, |part| pool(read_a_file, MIXED, part)),
-    scenario("pool-mixed-blocking", AllCores, |part| pool(read_on_the_side, MIXED, part)),
-    scenario("pool-mixed-at-once", AllCores, |part| pool(|| (), MIXED, part)),
-    scenario("pool-empty-sleep", OneWorker, |part| pool(sleep_10_ms, EMPTY, part)),
-    scenario("pool-empty-at-once", OneWorker, |part| pool(|| (), EMPTY, part)),
-    scenario("sessions-random", AllCores, |part| sessions(|i| i * 7919 % 1000 < 100, part)),
-    scenario("sessions-neighbours", AllCores, |part| {
-        sessions(|i| (300..400).contains(&i), part)
+    scenario("pool-sleep", AllCores, |part| pool(sleep_10_ms, COMPUTE, Nothing, part)),
+    scenario("pool-read", AllCores, |part| pool(read_a_file, COMPUTE, Nothing, part)),
+    scenario("pool-blocking", AllCores, |part| {
+        pool(read_on_the_side, COMPUTE, Nothing, part)
+    }),
+    scenario("pool-at-once", AllCores, |part| pool(no_pause, COMPUTE, Nothing, part)),
+    scenario("pool-mixed-sleep", AllCores, |part| pool(sleep_10_ms, MIXED, Nothing, part)),
+    scenario("pool-mixed-read", AllCores, |part| pool(read_a_file, MIXED, Nothing, part)),
+    scenario("pool-mixed-blocking", AllCores, |part| {
+        pool(read_on_the_side, MIXED, Nothing, part)
+    }),
+    scenario("pool-mixed-at-once", AllCores, |part| pool(no_pause, MIXED, Nothing, part)),
+    scenario("pool-empty-sleep", OneWorker, |part| pool(sleep_10_ms, EMPTY, Nothing, part)),
+    scenario("pool-empty-sleep+local", OneWorker, |part| {
+        pool(sleep_10_ms, EMPTY, Local, part)
+    }),
+    scenario("pool-empty-at-once", OneWorker, |part| pool(no_pause, EMPTY, Nothing, part)),
+    scenario("sessions-random", AllCores, |part| sessions(RANDOM, Nothing, part)),
+    scenario("sessions-neighbours", AllCores, |part| sessions(NEIGHBOURS, Nothing, part)),
+    scenario("sessions-neighbours+spread", AllCores, |part| {
+        sessions(NEIGHBOURS, Spread, part)
     }),
     scenario("parent-joins-40", OneWorker, |part| parent_joins(micros(40), part)),
     scenario("parent-joins-80", OneWorker, |part| parent_joins(micros(80), part)),
     scenario("parent-spawns-40", AllCores, |part| parent_spawns(micros(40), part)),
     scenario("parent-spawns-80", AllCores, |part| parent_spawns(micros(80), part)),
     scenario("pipeline-work-sleep", AllCores, |part| {
-        pipeline(sleep_10_ms, micros(20), 500, part)
+        pipeline(sleep_10_ms, LONG, Nothing, part)
     }),
     scenario("pipeline-work-at-once", AllCores, |part| {
-        pipeline(|| (), micros(20), 500, part)
+        pipeline(no_pause, LONG, Nothing, part)
     }),
     scenario("pipeline-empty-sleep", OneWorker, |part| {
-        pipeline(sleep_10_ms, Duration::ZERO, 100_000, part)
+        pipeline(sleep_10_ms, SHORT, Nothing, part)
+    }),
+    scenario("pipeline-empty-sleep+local", OneWorker, |part| {
+        pipeline(sleep_10_ms, SHORT, Local, part)
     }),
     scenario("pipeline-empty-at-once", OneWorker, |part| {
-        pipeline(|| (), Duration::ZERO, 100_000, part)
+        pipeline(no_pause, SHORT, Nothing, part)
     }),
-    scenario("sessions-neighbours+spread", AllCores, sessions_spread),
-    scenario("fan-out-16+spread", AllCores, fan_out_spread),
+    scenario("pipeline-empty-buffered", OneWorker, |part| {
+        pipeline(sleep_10_ms, BUFFERED, Nothing, part)
+    }),
+    scenario("fan-out-16+spread", AllCores, |part| fan_out(no_pause, &FEW, Spread, part)),
 ];
+
+/// What a program says of where its fibers are to start.
+#[derive(Clone, Copy)]
+enum Hint {
+    Nothing,
+    Local,
+    Spread,
+}
+use Hint::{Local, Nothing, Spread};
+
+/// Starts a fiber of a group.
+#[track_caller]
+fn start(wg: &WaitGroup, hint: Hint, f: impl FnOnce() + Send + 'static) {
+    wg.add(1);
+    let wg = wg.clone();
+    let f = move || {
+        f();
+        wg.done();
+    };
+    drop(match hint {
+        Nothing => spawn(f),
+        Local => spawn_local(f),
+        Spread => Builder::new().spread().spawn(f).expect("there is memory for a fiber"),
+    });
+}
 
 const fn micros(n: u64) -> Duration {
     Duration::from_micros(n)
@@ -175,44 +212,18 @@ fn burst(part: usize) -> Sample {
     since(start, Duration::ZERO)
 }
 
-/// Fibers that compute, and a main that computes itself before it waits for them.
-fn fan_out(fibers: usize, each: Duration, main: Duration, part: usize) -> Sample {
-    let wg = WaitGroup::new();
-    let (each, main) = (each / part as u32, main / part as u32);
-    let start = Instant::now();
-    for _ in 0..fibers {
-        wg.go(move || compute(each));
-    }
-    compute(main);
-    wg.wait();
-    Sample {
-        least: main.max(each),
-        ..since(start, main + each * fibers as u32)
-    }
-}
-
-fn fan_out_spread(part: usize) -> Sample {
-    let wg = WaitGroup::new();
-    let each = micros(5000) / part as u32;
-    let start = Instant::now();
-    for _ in 0..16 {
-        wg.add(1);
-        let wg = wg.clone();
-        let job = Builder::new().spread().spawn(move || {
-            compute(each);
-            wg.done();
-        });
-        drop(job.expect("there is memory for a fiber"));
-    }
-    wg.wait();
-    since(start, each * 16)
-}
-
-/// What a main does between the start of a pool and its first job.
+/// What a main does between its own start and that of its work.
 type Pause = fn();
+
+fn no_pause() {}
 
 fn sleep_10_ms() {
     sleep(Duration::from_millis(10));
+}
+
+/// After that the other workers sleep deeply.
+fn sleep_50_ms() {
+    sleep(Duration::from_millis(50));
 }
 
 fn read_a_file() {
@@ -221,6 +232,47 @@ fn read_a_file() {
 
 fn read_on_the_side() {
     spawn_blocking(read_a_file).join().unwrap();
+}
+
+struct FanOut {
+    fibers: u32,
+    each: Duration,
+    main: Duration,
+}
+const FEW: FanOut = FanOut {
+    fibers: 16,
+    each: micros(5000),
+    main: Duration::ZERO,
+};
+const MANY: FanOut = FanOut {
+    fibers: 1000,
+    each: micros(80),
+    main: Duration::ZERO,
+};
+const FEW_AND_MAIN: FanOut = FanOut {
+    main: micros(40_000),
+    ..FEW
+};
+const MANY_AND_MAIN: FanOut = FanOut {
+    main: micros(40_000),
+    ..MANY
+};
+
+/// Fibers that compute, and a main that computes itself before it waits for them.
+fn fan_out(pause: Pause, of: &FanOut, hint: Hint, part: usize) -> Sample {
+    let wg = WaitGroup::new();
+    let (each, main) = (of.each / part as u32, of.main / part as u32);
+    pause();
+    let begun = Instant::now();
+    for _ in 0..of.fibers {
+        start(&wg, hint, move || compute(each));
+    }
+    compute(main);
+    wg.wait();
+    Sample {
+        least: main.max(each),
+        ..since(begun, main + each * of.fibers)
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -246,13 +298,13 @@ const EMPTY: Job = Job {
 };
 
 /// A pool of eight fibers that is there before its jobs.
-fn pool(pause: Pause, job: Job, part: usize) -> Sample {
+fn pool(pause: Pause, job: Job, hint: Hint, part: usize) -> Sample {
     const SIZE: u32 = 8;
     let (jobs, queue) = channel::<Job>(0);
     let wg = WaitGroup::new();
     for _ in 0..SIZE {
         let queue = queue.clone();
-        wg.go(move || {
+        start(&wg, hint, move || {
             for job in queue {
                 if !job.sleep.is_zero() {
                     sleep(job.sleep);
@@ -263,7 +315,7 @@ fn pool(pause: Pause, job: Job, part: usize) -> Sample {
     }
     pause();
     let times = job.times / part as u32;
-    let start = Instant::now();
+    let begun = Instant::now();
     for _ in 0..times {
         jobs.send(job).unwrap();
     }
@@ -271,45 +323,29 @@ fn pool(pause: Pause, job: Job, part: usize) -> Sample {
     wg.wait();
     Sample {
         least: (job.sleep + job.compute) * times / SIZE,
-        ..since(start, job.compute * times)
+        ..since(begun, job.compute * times)
     }
 }
 
-/// A thousand fibers that wait, each for messages of its own, of which a hundred get something to do.
-fn sessions(is_busy: fn(usize) -> bool, part: usize) -> Sample {
+/// Which of the sessions become busy.
+type Busy = fn(usize) -> bool;
+const RANDOM: Busy = |i| i * 7919 % 1000 < 100;
+const NEIGHBOURS: Busy = |i| i / 100 == 3;
+
+/// A thousand fibers that wait, each for messages of its own, of which a hundred get something to do. There is room for what
+/// they get: a main that waited for one of them would stand in line behind the others.
+fn sessions(is_busy: Busy, hint: Hint, part: usize) -> Sample {
     let wg = WaitGroup::new();
     let open: Vec<_> = (0..1000)
         .map(|_| {
-            let (tx, rx) = channel(0);
-            wg.go(move || rx.iter().for_each(compute));
+            let (tx, rx) = channel(4);
+            start(&wg, hint, move || rx.iter().for_each(compute));
             tx
         })
         .collect();
-    make_busy(&wg, open, is_busy, part)
-}
-
-fn sessions_spread(part: usize) -> Sample {
-    let wg = WaitGroup::new();
-    let open: Vec<_> = (0..1000)
-        .map(|_| {
-            let (tx, rx) = channel(0);
-            wg.add(1);
-            let wg = wg.clone();
-            let session = Builder::new().spread().spawn(move || {
-                rx.iter().for_each(compute);
-                wg.done();
-            });
-            drop(session.expect("there is memory for a fiber"));
-            tx
-        })
-        .collect();
-    make_busy(&wg, open, |i| (300..400).contains(&i), part)
-}
-
-fn make_busy(wg: &WaitGroup, open: Vec<Sender<Duration>>, is_busy: fn(usize) -> bool, part: usize) -> Sample {
     sleep(Duration::from_millis(30));
     let each = micros(200) / part as u32;
-    let start = Instant::now();
+    let begun = Instant::now();
     for _ in 0..4 {
         for session in (0..1000).filter(|&i| is_busy(i)) {
             open[session].send(each).unwrap();
@@ -317,7 +353,7 @@ fn make_busy(wg: &WaitGroup, open: Vec<Sender<Duration>>, is_busy: fn(usize) -> 
     }
     drop(open);
     wg.wait();
-    since(start, each * 400)
+    since(begun, each * 400)
 }
 
 /// One child after the other, each of which is waited for.
@@ -348,29 +384,47 @@ fn parent_spawns(each: Duration, part: usize) -> Sample {
     since(start, each * times)
 }
 
+#[derive(Clone, Copy)]
+struct Stream {
+    room: usize,
+    compute: Duration,
+    items: usize,
+}
+const LONG: Stream = Stream {
+    room: 0,
+    compute: micros(20),
+    items: 500,
+};
+const SHORT: Stream = Stream {
+    room: 0,
+    compute: Duration::ZERO,
+    items: 100_000,
+};
+const BUFFERED: Stream = Stream { room: 16, ..SHORT };
+
 /// Eight stages, each of which does some work on every item.
-fn pipeline(pause: Pause, each: Duration, items: usize, part: usize) -> Sample {
+fn pipeline(pause: Pause, of: Stream, hint: Hint, part: usize) -> Sample {
     const STAGES: usize = 8;
-    let (first, mut last) = channel::<usize>(0);
+    let wg = WaitGroup::new();
+    let (first, mut last) = channel::<usize>(of.room);
     for _ in 0..STAGES {
-        let (out, next) = channel(0);
+        let (out, next) = channel(of.room);
         let items = std::mem::replace(&mut last, next);
-        spawn(move || {
+        start(&wg, hint, move || {
             for item in items {
-                compute(each);
-                if out.send(item).is_err() {
-                    return;
-                }
+                compute(of.compute);
+                out.send(item).unwrap();
             }
         });
     }
     pause();
-    let items = items / part;
-    let start = Instant::now();
-    spawn(move || (0..items).try_for_each(|i| first.send(i)));
+    let items = of.items / part;
+    let begun = Instant::now();
+    start(&wg, hint, move || (0..items).for_each(|i| first.send(i).unwrap()));
     assert_eq!(last.iter().count(), items);
+    wg.wait();
     Sample {
-        least: each * (items + STAGES) as u32,
-        ..since(start, each * (items * STAGES) as u32)
+        least: of.compute * (items + STAGES) as u32,
+        ..since(begun, of.compute * (items * STAGES) as u32)
     }
 }

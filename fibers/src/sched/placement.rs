@@ -21,6 +21,7 @@ use std::panic::Location;
 use std::ptr::{NonNull, from_ref};
 
 use super::current::WaitKind;
+use super::idle::Spin;
 use super::shared::Remote;
 use super::task::{PARKED, Task};
 use super::unstarted::Shares;
@@ -30,8 +31,9 @@ use crate::prim::plain::Ordering;
 
 /// Rule 5: the mean slice of siblings that compute. At 2 µs crowds of talking fibers were split as well.
 const COMPUTE_SLICE_NS: u64 = 5_000;
-/// Rule 5: what the first slice on a fresh stack is allowed beside that: its page faults take 4 to 8 µs.
-const FRESH_STACK_NS: u64 = 10_000;
+/// Rule 5: what the first slice on a fresh stack is allowed beside that: its page faults take 4 to 8 µs. With 10 µs the
+/// stages of a pipeline that compute for 20 µs each were found out one stage too late.
+const FRESH_STACK_NS: u64 = 6_000;
 /// Rule 5: so many looks running must have shown long slices. Any first slice may take 100 µs, for reasons outside of the
 /// program; with two looks, and no allowance for fresh stacks, one crowd in three was torn apart at its start. With four a
 /// pipeline of eight stages had started five before the others were split: 1.27 of the ideal.
@@ -51,6 +53,7 @@ pub(super) struct Placement {
     pub(super) seen: Vec<Seen>,
     pub(super) taken: Option<Taken>,
     deep: bool,
+    pub(super) spin: Spin,
     pace: Pace,
     /// Rule 6: who gets what is started here, until it has as many.
     overflow: Option<usize>,
@@ -62,6 +65,7 @@ impl Placement {
             seen: vec![Seen::default(); workers],
             taken: None,
             deep: false,
+            spin: Spin::new(),
             pace: Pace::default(),
             overflow: None,
         }
@@ -147,9 +151,14 @@ fn deal(shares: Shares, workers: usize) -> impl Fn(usize) -> usize {
 }
 
 impl Core {
-    /// Among how many workers siblings are split.
+    /// Among how many workers siblings are split: the first ones, as many as there are CPUs.
     pub(super) fn peers(&self) -> usize {
         self.shared.peers
+    }
+
+    /// Those of them that come after this worker, from 1.
+    fn peer(&self, i: usize) -> &Remote {
+        &self.shared.workers[(self.index + i) % self.peers()]
     }
 
     /// Rules 4 and 5, on a worker that has unstarted fibers and is about to pick: `came_from` is the last slice.
@@ -217,7 +226,7 @@ impl Core {
     /// Splits the newest batch evenly over the workers. Once: what was handed over stays.
     #[cold]
     fn split_siblings(&self, wait: bool) {
-        let (workers, peers) = (self.shared.workers.len(), self.peers());
+        let peers = self.peers();
         let mut given = Vec::new();
         let idle = !wait && self.started.is_empty();
         let plan = |shares: Shares| {
@@ -235,7 +244,7 @@ impl Core {
         for place in 1..peers {
             let piece: Vec<_> = given.iter().filter(|(to, _)| *to == place).map(|(_, task)| *task).collect();
             if !piece.is_empty() {
-                self.shared.workers[(self.index + place) % workers].hand_over(&piece);
+                self.peer(place).hand_over(&piece);
             }
         }
     }
@@ -269,15 +278,13 @@ impl Core {
     /// neighbours stay together.
     fn overflow(&self, live: usize) -> Option<&Remote> {
         let load = |w: &Remote| w.counters.live.load(Ordering::Relaxed) + w.unstarted.len();
-        let workers = &self.shared.workers;
         let mut placement = self.placement.borrow_mut();
-        if let Some(to) = placement.overflow
-            && load(&workers[to]) < live
+        if let Some(to) = placement.overflow.map(|to| &self.shared.workers[to])
+            && load(to) < live
         {
-            return Some(&workers[to]);
+            return Some(to);
         }
-        let others = (1..self.peers()).map(|i| &workers[(self.index + i) % workers.len()]);
-        let least = others.min_by_key(|w| load(w))?;
+        let least = (1..self.peers()).map(|i| self.peer(i)).min_by_key(|w| load(w))?;
         let is_surplus = live > load(least) + load(least) / 4 + SLACK;
         placement.overflow = is_surplus.then_some(least.index);
         is_surplus.then_some(least)
