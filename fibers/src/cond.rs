@@ -72,6 +72,7 @@ pub struct CondOp<'a>(&'a Cond);
 impl<'a> Op for CondOp<'a> {
     type Output = ();
     type Branches = EventLeaf<&'a Event>;
+    const IMMEDIATE: bool = true;
 
     fn force(self) -> Self::Branches {
         event_leaf(&self.0.0, "cond")

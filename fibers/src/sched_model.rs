@@ -95,6 +95,14 @@ impl Here {
         current().wheel.borrow_mut().insert(timer::ticks_ceil(deadline_ns), alarm)
     }
 
+    pub(crate) fn arm_after(self, delay_ns: u64, alarm: Alarm) -> Key {
+        self.arm(now_ns().saturating_add(delay_ns), alarm)
+    }
+
+    pub(crate) fn armed_for(self, key: Key) -> Option<u64> {
+        current().wheel.borrow().deadline(key).map(timer::ticks_to_ns)
+    }
+
     pub(crate) fn disarm(self, key: Key) -> bool {
         current().wheel.borrow_mut().remove(key).is_some()
     }

@@ -2,7 +2,7 @@
 
 use crate::op::cell::{Attempt, Batch, Me, Queue, RX_READY, Source, State};
 use crate::op::leaf::{Leaf, Side};
-use crate::op::{AlarmLeaf, Alarmed, Branches, Graph, Op, Picker, Receive, alarm_leaf, deadline_after};
+use crate::op::{AlarmLeaf, Alarmed, Branches, Graph, Op, Picker, Receive, alarm_after, alarm_leaf, deadline_after};
 use crate::prim::Arc;
 use crate::prim::plain::{AtomicU64, Ordering};
 use crate::sched::{self, WaitKind};
@@ -28,7 +28,7 @@ pub fn sleep_until(deadline: Instant) {
     sleep_until_op(deadline).perform();
 }
 
-/// The operation that becomes ready `duration` after its perform began. Each perform measures anew; see [`after`].
+/// The operation that becomes ready `duration` after its performer began to wait. Each perform measures anew; see [`after`].
 pub fn sleep_op(duration: Duration) -> Sleep {
     Sleep(duration)
 }
@@ -88,10 +88,10 @@ pub struct Sleep(Duration);
 impl Op for Sleep {
     type Output = ();
     type Branches = AlarmLeaf;
+    const IMMEDIATE: bool = true;
 
     fn force(self) -> AlarmLeaf {
-        let now = if self.0.is_zero() { 0 } else { sched::now_ns() };
-        alarm_leaf(now, deadline_after(now, self.0), Alarmed::Commit)
+        alarm_after(self.0)
     }
 
     fn graph(&self) -> Graph {
@@ -107,6 +107,7 @@ pub struct After(u64);
 impl Op for After {
     type Output = ();
     type Branches = AlarmLeaf;
+    const IMMEDIATE: bool = true;
 
     fn force(self) -> AlarmLeaf {
         alarm_leaf(sched::now_ns(), self.0, Alarmed::Commit)
@@ -325,6 +326,7 @@ pub struct TickOp<'a>(&'a Clock);
 impl<'a> Op for TickOp<'a> {
     type Output = Instant;
     type Branches = TickBranches<'a>;
+    const IMMEDIATE: bool = true;
 
     fn force(self) -> TickBranches<'a> {
         TickBranches::new(self.0)

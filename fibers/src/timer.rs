@@ -24,6 +24,11 @@
 //! the slot: a timeout that is removed in time, as most are, is never moved. And each list knows its `min`, so that a sleep
 //! until [`Wheel::next`] ends when something is due, not at every level on the way there.
 //!
+//! A timeout counts from the moment of its insertion, but most are removed long before anybody needs to know which moment
+//! that was, and to read the clock takes longer than all the rest. So an entry may be inserted with a delay instead of a
+//! deadline. It waits, in no slot, until the time is told the next time ([`Wheel::settle`]), and the delay counts from there:
+//! never early, and one reading of the clock for all that were inserted since the last.
+//!
 //! Storage grows to the largest number of entries that were pending at once and is then reused.
 
 use std::num::NonZeroU32;
@@ -60,6 +65,8 @@ pub(crate) const fn ticks_to_ns(tick: u64) -> u64 {
 const DIGIT_BITS: usize = 6;
 const SLOTS: usize = 1 << DIGIT_BITS;
 const LEVELS: usize = 64usize.div_ceil(DIGIT_BITS);
+/// The list of those whose deadline is not known yet. Of a level of its own, which no bitmap shows.
+const UNSETTLED: usize = LEVELS * SLOTS;
 /// The index of no entry.
 const NIL: u32 = u32::MAX;
 
@@ -74,7 +81,7 @@ struct Entry<T> {
     /// The next entry of the list; of the free list if `value` is `None`.
     next: u32,
     prev: u32,
-    /// The deadline, at least what `now` was at the insertion.
+    /// The deadline, at least what `now` was at the insertion. The delay while it is unsettled.
     at: u64,
     /// The slot whose list it is on.
     slot: u32,
@@ -113,6 +120,7 @@ pub(crate) struct Wheel<T> {
     occupied: [u64; LEVELS],
     /// Slot `s` of level `l` is number `l * SLOTS + s`.
     lists: Box<[List; LEVELS * SLOTS]>,
+    unsettled: List,
     entries: Vec<Entry<T>>,
     /// Head of the free list.
     free: u32,
@@ -128,6 +136,7 @@ impl<T> Wheel<T> {
             levels: 0,
             occupied: [0; LEVELS],
             lists: Box::new([List::EMPTY; LEVELS * SLOTS]),
+            unsettled: List::EMPTY,
             entries: Vec::new(),
             free: NIL,
         }
@@ -148,6 +157,47 @@ impl<T> Wheel<T> {
         key
     }
 
+    /// Adds an entry that is due `delay` after the time is told the next time, whatever unit the delay has: see
+    /// [`settle`](Self::settle). O(1).
+    ///
+    /// # Panics
+    /// As [`insert`](Self::insert).
+    pub(crate) fn insert_unsettled(&mut self, delay: u64, value: T) -> Key {
+        let prev = self.unsettled.tail;
+        let key = self.allocate(delay, UNSETTLED, prev, value);
+        self.unsettled.tail = key.index;
+        match prev {
+            NIL => self.unsettled.head = key.index,
+            _ => self.entries[prev as usize].next = key.index,
+        }
+        self.len += 1;
+        key
+    }
+
+    /// Gives the entries that were inserted with a delay their deadlines, in the order of insertion. To be called before
+    /// [`advance`](Self::advance), each time.
+    #[inline]
+    pub(crate) fn settle(&mut self, deadline_tick: impl Fn(u64) -> u64) {
+        if self.unsettled.head != NIL {
+            self.settle_all(deadline_tick);
+        }
+    }
+
+    fn settle_all(&mut self, deadline_tick: impl Fn(u64) -> u64) {
+        let mut index = std::mem::replace(&mut self.unsettled, List::EMPTY).head;
+        while index != NIL {
+            let Entry { next, at: delay, .. } = self.entries[index as usize];
+            self.place(index, deadline_tick(delay).max(self.now));
+            index = next;
+        }
+    }
+
+    /// The tick for which the entry is set; `None` if it is unsettled, or has left the wheel.
+    pub(crate) fn deadline(&self, key: Key) -> Option<u64> {
+        let entry = self.entries.get(key.index as usize)?;
+        (entry.generation == key.generation && entry.slot as usize != UNSETTLED).then_some(entry.at)
+    }
+
     /// Takes the entry out, unless it has left the wheel before. O(1).
     pub(crate) fn remove(&mut self, key: Key) -> Option<T> {
         let entry = self.entries.get(key.index as usize)?;
@@ -160,8 +210,12 @@ impl<T> Wheel<T> {
 
     /// The tick until which nothing becomes due: the earliest deadline, or one before it that was removed. Later than the
     /// tick of the last [`advance`](Self::advance) if [`pop_due`](Self::pop_due) has returned `None` since. Whoever advances
-    /// to this tick and pops finds a due entry; if nothing is removed in between, the second time at the latest.
+    /// to this tick and pops finds a due entry; if nothing is removed in between, the second time at the latest. While an entry
+    /// is unsettled: the present.
     pub(crate) fn next(&self) -> Option<u64> {
+        if self.unsettled.head != NIL {
+            return Some(self.now);
+        }
         Some(self.lists[self.first()?].min)
     }
 
@@ -236,13 +290,18 @@ impl<T> Wheel<T> {
         self.clear(slot);
         while index != NIL {
             let Entry { next, at, .. } = self.entries[index as usize];
-            let to = slot_of(self.cursor, at);
-            let prev = self.lists[to].tail;
-            let entry = &mut self.entries[index as usize];
-            (entry.slot, entry.prev, entry.next) = (to as u32, prev, NIL);
-            self.append(index, at, to);
+            self.place(index, at);
             index = next;
         }
+    }
+
+    /// Puts an entry that is on no list where its deadline belongs.
+    fn place(&mut self, index: u32, at: u64) {
+        let to = slot_of(self.cursor, at);
+        let prev = self.lists[to].tail;
+        let entry = &mut self.entries[index as usize];
+        (entry.at, entry.slot, entry.prev, entry.next) = (at, to as u32, prev, NIL);
+        self.append(index, at, to);
     }
 
     /// Makes the entry, whose own fields are set, the last one of the list.
@@ -270,10 +329,12 @@ impl<T> Wheel<T> {
             entry.next = std::mem::replace(&mut self.free, index);
         }
         self.len -= 1;
+        let list = self.lists.get_mut(slot).unwrap_or(&mut self.unsettled);
         match (prev, next) {
+            (NIL, NIL) if slot == UNSETTLED => *list = List::EMPTY,
             (NIL, NIL) => self.clear(slot),
-            (NIL, _) => self.lists[slot].head = next,
-            (_, NIL) => self.lists[slot].tail = prev,
+            (NIL, _) => list.head = next,
+            (_, NIL) => list.tail = prev,
             _ => {}
         }
         if prev != NIL {

@@ -16,6 +16,10 @@ enum Step {
         ahead: i64,
     },
     InsertNever,
+    /// Its delay counts from the next advance.
+    InsertUnsettled {
+        delay: u64,
+    },
     /// Removes one of the entries inserted so far, gone or not.
     Remove {
         nth: prop::sample::Index,
@@ -44,6 +48,7 @@ fn step(bits: u32) -> impl Strategy<Value = Step> {
         8 => distance(bits).prop_map(|d| Step::Insert { ahead: d as i64 }),
         1 => distance(bits).prop_map(|d| Step::Insert { ahead: -(d as i64) }),
         1 => Just(Step::InsertNever),
+        4 => distance(bits).prop_map(|delay| Step::InsertUnsettled { delay }),
         5 => any::<prop::sample::Index>().prop_map(|nth| Step::Remove { nth }),
         3 => distance(bits).prop_map(|by| Step::Advance { by }),
         4 => Just(Step::AdvanceToNext),
@@ -56,13 +61,17 @@ fn script() -> impl Strategy<Value = (u64, Vec<Step>)> {
     (distance(60), 4..50u32).prop_flat_map(|(start, bits)| (Just(start), prop::collection::vec(step(bits), 0..200)))
 }
 
-/// The wheel, and beside it what it promises to be: entries sorted by deadline, then by insertion.
+/// The wheel, and beside it what it promises to be: entries sorted by deadline, then by when that was set.
 struct Pair {
     now: u64,
     wheel: Wheel<usize>,
-    model: BTreeMap<(u64, usize), Key>,
-    /// What was ever inserted, by value.
-    inserted: Vec<(u64, Key)>,
+    model: BTreeMap<(u64, usize), usize>,
+    /// How many deadlines have been set.
+    settled: usize,
+    /// Delay and value of those whose deadline is not set.
+    unsettled: Vec<(u64, usize)>,
+    /// What was ever inserted, by value, and where the model has it.
+    inserted: Vec<(Key, Option<(u64, usize)>)>,
 }
 
 impl Pair {
@@ -71,6 +80,8 @@ impl Pair {
             now,
             wheel: Wheel::new(now),
             model: BTreeMap::new(),
+            settled: 0,
+            unsettled: Vec::new(),
             inserted: Vec::new(),
         }
     }
@@ -79,40 +90,67 @@ impl Pair {
         match *step {
             Step::Insert { ahead } => self.insert(self.now.saturating_add_signed(ahead)),
             Step::InsertNever => self.insert(NEVER),
+            Step::InsertUnsettled { delay } => {
+                self.unsettled.push((delay, self.inserted.len()));
+                let key = self.wheel.insert_unsettled(delay, self.inserted.len());
+                self.inserted.push((key, None));
+            }
             Step::Remove { nth } => self.remove(nth)?,
             Step::Advance { by } => self.advance(self.now.saturating_add(by).min(NEVER - 1)),
             Step::AdvanceToNext => self.advance(self.wheel.next().unwrap_or(0).min(NEVER - 1)),
             Step::Pop { at_most } => self.pop(at_most)?,
         }
         let first = self.model.keys().next().map(|&(deadline, _)| deadline);
-        prop_assert_eq!(self.wheel.next().is_some(), first.is_some());
-        prop_assert!(self.wheel.next() <= first, "would sleep past {:?}", first);
-        prop_assert_eq!(
-            (self.wheel.len(), self.wheel.is_empty()),
-            (self.model.len(), self.model.is_empty())
-        );
+        if self.unsettled.is_empty() {
+            prop_assert_eq!(self.wheel.next().is_some(), first.is_some());
+            prop_assert!(self.wheel.next() <= first, "would sleep past {:?}", first);
+        } else {
+            prop_assert_eq!(self.wheel.next(), Some(self.now));
+        }
+        let len = self.model.len() + self.unsettled.len();
+        prop_assert_eq!((self.wheel.len(), self.wheel.is_empty()), (len, len == 0));
+        if let Some((value, &(key, place))) = self.inserted.iter().enumerate().last() {
+            let there = place.filter(|place| self.model.get(place) == Some(&value));
+            prop_assert_eq!(self.wheel.deadline(key), there.map(|(deadline, _)| deadline));
+        }
         Ok(())
     }
 
     fn insert(&mut self, deadline: u64) {
         let value = self.inserted.len();
         let key = self.wheel.insert(deadline, value);
-        let counts_as = deadline.max(self.now);
-        self.model.insert((counts_as, value), key);
-        self.inserted.push((counts_as, key));
+        self.inserted.push((key, None));
+        self.place(value, deadline);
+    }
+
+    fn place(&mut self, value: usize, deadline: u64) {
+        let place = (deadline.max(self.now), self.settled);
+        self.settled += 1;
+        self.model.insert(place, value);
+        self.inserted[value].1 = Some(place);
     }
 
     fn remove(&mut self, nth: prop::sample::Index) -> TestCaseResult {
         if !self.inserted.is_empty() {
             let value = nth.index(self.inserted.len());
-            let (deadline, key) = self.inserted[value];
-            let there = self.model.remove(&(deadline, value)).map(|_| value);
+            let (key, place) = self.inserted[value];
+            let there = match place {
+                Some(place) => self.model.remove(&place),
+                None => {
+                    let at = self.unsettled.iter().position(|&(_, unsettled)| unsettled == value);
+                    at.map(|at| self.unsettled.remove(at).1)
+                }
+            };
             prop_assert_eq!(self.wheel.remove(key), there);
         }
         Ok(())
     }
 
     fn advance(&mut self, now: u64) {
+        self.wheel.settle(|delay| now.saturating_add(delay));
+        for (delay, value) in std::mem::take(&mut self.unsettled) {
+            self.place(value, now.saturating_add(delay));
+        }
         self.now = self.now.max(now);
         self.wheel.advance(now);
     }
@@ -121,23 +159,16 @@ impl Pair {
     fn peek(&self) -> TestCaseResult {
         let due = self.model.iter().take_while(|((deadline, _), _)| *deadline <= self.now);
         let ahead: Vec<_> = self.wheel.peek_due().copied().collect();
-        prop_assert_eq!(
-            &ahead,
-            &due.map(|((_, value), _)| *value).take(ahead.len()).collect::<Vec<_>>()
-        );
+        prop_assert_eq!(&ahead, &due.map(|(_, value)| *value).take(ahead.len()).collect::<Vec<_>>());
         Ok(())
     }
 
     fn pop(&mut self, at_most: usize) -> TestCaseResult {
         self.peek()?;
         for _ in 0..at_most {
-            let due = self
-                .model
-                .first_entry()
-                .filter(|e| e.key().0 <= self.now)
-                .map(|e| e.remove_entry().0.1);
+            let due = self.model.first_entry().filter(|e| e.key().0 <= self.now).map(|e| e.remove());
             prop_assert_eq!(self.wheel.pop_due(), due);
-            if due.is_none() {
+            if due.is_none() && self.unsettled.is_empty() {
                 prop_assert!(
                     self.wheel.next().is_none_or(|tick| tick > self.now),
                     "a sleep that ends at once"
@@ -149,6 +180,7 @@ impl Pair {
 
     /// Sleeps until nothing is left: every second sleep at the latest ends with something due.
     fn finish(mut self) -> TestCaseResult {
+        self.advance(self.now);
         self.pop(self.model.len() + 1)?;
         let mut sleeps = 0;
         while let Some(tick) = self.wheel.next() {

@@ -30,6 +30,7 @@ impl<T> fmt::Debug for RecvOp<'_, T> {
 impl<'a, T> Op for RecvOp<'a, T> {
     type Output = Result<T, RecvError>;
     type Branches = Leaf<Receiving<'a, T>>;
+    const IMMEDIATE: bool = true;
 
     #[inline]
     fn force(self) -> Self::Branches {
@@ -51,6 +52,7 @@ pub struct IntoRecvOp<T> {
 impl<T> Op for IntoRecvOp<T> {
     type Output = Result<T, RecvError>;
     type Branches = Leaf<OwnReceiving<T>>;
+    const IMMEDIATE: bool = true;
 
     fn force(self) -> Self::Branches {
         Leaf::new(OwnReceiving(self.receiver), None)
@@ -78,6 +80,7 @@ impl<T> fmt::Debug for SendOp<'_, T> {
 impl<'a, T> Op for SendOp<'a, T> {
     type Output = Result<(), SendError<T>>;
     type Branches = Leaf<Sending<'a, T>>;
+    const IMMEDIATE: bool = true;
 
     #[inline]
     fn force(self) -> Self::Branches {
@@ -105,6 +108,7 @@ impl<T> fmt::Debug for SendSlotOp<'_, T> {
 impl<'a, T> Op for SendSlotOp<'a, T> {
     type Output = Result<(), SendError<()>>;
     type Branches = SlotBranches<'a, T>;
+    const IMMEDIATE: bool = true;
 
     fn force(self) -> Self::Branches {
         let value = self.slot.take();

@@ -26,11 +26,21 @@ pub(crate) enum Alarmed {
     Retry,
 }
 
+/// When an alarm goes off, in nanoseconds of the runtime's clock; `u64::MAX` is never.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum When {
+    At(u64),
+    /// So long after it is armed.
+    After(u64),
+    /// As `After`; it has been armed, and taken back before anybody read the clock. Armed once more it reads the clock, so that
+    /// a performer that looks again and again does not start anew for ever.
+    Again(u64),
+}
+
 /// A branch that is decided at a point in time.
 #[expect(missing_debug_implementations, reason = "users cannot name it")]
 pub struct AlarmLeaf {
-    /// In nanoseconds of the runtime's clock; `u64::MAX` is never.
-    deadline: Plain<u64>,
+    when: Plain<When>,
     /// The deadline had passed when the operation was forced, so no clock is read for a peek.
     due: bool,
     then: Alarmed,
@@ -42,27 +52,42 @@ pub struct AlarmLeaf {
 
 /// An alarm at `deadline`, forced at `now` (both in nanoseconds).
 pub(crate) fn alarm_leaf(now: u64, deadline: u64, then: Alarmed) -> AlarmLeaf {
-    AlarmLeaf {
-        deadline: Plain::new(deadline),
-        due: deadline <= now,
-        then,
-        cell: Plain::new(ptr::null()),
-        branch: Plain::new(0),
-        armed: Plain::new(None),
-        _pinned: PhantomPinned,
-    }
+    AlarmLeaf::new(When::At(deadline), deadline <= now, then)
+}
+
+/// An alarm some time after its performer begins to wait. It commits.
+pub(crate) fn alarm_after(duration: Duration) -> AlarmLeaf {
+    let delay = deadline_after(0, duration);
+    let when = if delay == u64::MAX {
+        When::At(delay)
+    } else {
+        When::After(delay)
+    };
+    AlarmLeaf::new(when, delay == 0, Alarmed::Commit)
 }
 
 impl AlarmLeaf {
+    fn new(when: When, due: bool, then: Alarmed) -> AlarmLeaf {
+        AlarmLeaf {
+            when: Plain::new(when),
+            due,
+            then,
+            cell: Plain::new(ptr::null()),
+            branch: Plain::new(0),
+            armed: Plain::new(None),
+            _pinned: PhantomPinned,
+        }
+    }
+
     /// Moves an alarm that is not armed.
     pub(crate) fn set_deadline(&self, deadline: u64) {
         debug_assert!(self.armed.get().is_none(), "an armed alarm stays where it is");
-        self.deadline.set(deadline);
+        self.when.set(When::At(deadline));
     }
 
     /// Arms the alarm for the current branch of `me`.
     pub(crate) fn arm(&self, me: &mut Me<'_>) {
-        if self.deadline.get() == u64::MAX {
+        if self.when.get() == When::At(u64::MAX) {
             return;
         }
         match me.here() {
@@ -78,7 +103,11 @@ impl AlarmLeaf {
             data: ptr::from_ref(self).cast(),
             fire: go_off,
         };
-        self.armed.set(Some((here, here.arm(self.deadline.get(), alarm))));
+        let key = match self.when.get() {
+            When::After(delay) => here.arm_after(delay, alarm),
+            _ => here.arm(self.resolve(), alarm),
+        };
+        self.armed.set(Some((here, key)));
         me.share();
     }
 
@@ -87,14 +116,31 @@ impl AlarmLeaf {
             Alarmed::Commit => Decision::Branch(me.branch()),
             Alarmed::Retry => Decision::Retry,
         };
-        if me.timeout.is_none_or(|(earliest, _)| self.deadline.get() < earliest) {
-            me.timeout = Some((self.deadline.get(), then));
+        let deadline = self.resolve();
+        if me.timeout.is_none_or(|(earliest, _)| deadline < earliest) {
+            me.timeout = Some((deadline, then));
+        }
+    }
+
+    /// The deadline; one that was not fixed is from now on.
+    fn resolve(&self) -> u64 {
+        match self.when.get() {
+            When::At(deadline) => deadline,
+            When::After(delay) | When::Again(delay) => {
+                let deadline = sched::now_ns().saturating_add(delay);
+                self.when.set(When::At(deadline));
+                deadline
+            }
         }
     }
 
     /// Takes the alarm out of the wheel, if it is there.
     pub(crate) fn disarm(&self) {
         if let Some((here, key)) = self.armed.take() {
+            if let When::After(delay) = self.when.get() {
+                // Should it be armed again, for another round of the same perform, it keeps its deadline.
+                self.when.set(here.armed_for(key).map_or(When::Again(delay), When::At));
+            }
             here.disarm(key);
         }
     }
@@ -159,13 +205,13 @@ impl Branches for AlarmLeaf {
     }
 
     fn graph(&self) -> Graph {
-        match self.deadline.get() {
-            u64::MAX => Graph::leaf("sleep for ever"),
-            deadline => {
-                let left = Duration::from_nanos(deadline.saturating_sub(sched::now_ns()));
-                Graph::leaf(format!("sleep, {left:?} left"))
-            }
-        }
+        let settled = self.armed.get().and_then(|(here, key)| here.armed_for(key));
+        let left = match settled.map_or(self.when.get(), When::At) {
+            When::At(u64::MAX) => return Graph::leaf("sleep for ever"),
+            When::At(deadline) => deadline.saturating_sub(sched::now_ns()),
+            When::After(delay) | When::Again(delay) => delay,
+        };
+        Graph::leaf(format!("sleep, {:?} left", Duration::from_nanos(left)))
     }
 }
 
@@ -203,10 +249,16 @@ impl<O> Timeout<O> {
 impl<O: Op> Op for Timeout<O> {
     type Output = Result<O::Output, Elapsed>;
     type Branches = TimeoutBranches<O::Branches>;
+    const IMMEDIATE: bool = O::IMMEDIATE;
 
     fn force(self) -> Self::Branches {
-        let now = sched::now_ns();
-        let alarm = alarm_leaf(now, deadline_after(now, self.duration), Alarmed::Commit);
+        let alarm = if O::IMMEDIATE {
+            alarm_after(self.duration)
+        } else {
+            // What guards take counts.
+            let now = sched::now_ns();
+            alarm_leaf(now, deadline_after(now, self.duration), Alarmed::Commit)
+        };
         TimeoutBranches {
             branches: self.op.force(),
             alarm,

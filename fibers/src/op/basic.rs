@@ -26,6 +26,7 @@ pub struct Always<T>(T);
 impl<T> Op for Always<T> {
     type Output = T;
     type Branches = AlwaysBranches<T>;
+    const IMMEDIATE: bool = true;
 
     fn force(self) -> AlwaysBranches<T> {
         AlwaysBranches(Some(self.0))
@@ -107,6 +108,7 @@ impl<T> fmt::Debug for Never<T> {
 impl<T> Op for Never<T> {
     type Output = T;
     type Branches = OptionBranches<AlwaysBranches<T>>;
+    const IMMEDIATE: bool = true;
 
     fn force(self) -> Self::Branches {
         OptionBranches(None)
@@ -121,6 +123,7 @@ impl<T> Op for Never<T> {
 impl<O: Op> Op for Option<O> {
     type Output = O::Output;
     type Branches = OptionBranches<O::Branches>;
+    const IMMEDIATE: bool = O::IMMEDIATE;
 
     fn force(self) -> Self::Branches {
         OptionBranches(self.map(Op::force))
@@ -201,6 +204,7 @@ impl<O: fmt::Debug, F> fmt::Debug for Wrap<O, F> {
 impl<O: Op, U, F: FnOnce(O::Output) -> U> Op for Wrap<O, F> {
     type Output = U;
     type Branches = WrapBranches<O::Branches, F>;
+    const IMMEDIATE: bool = O::IMMEDIATE;
 
     fn force(self) -> Self::Branches {
         WrapBranches {
@@ -279,6 +283,7 @@ pub struct Arm {
 impl<O: Op> Op for Label<O> {
     type Output = O::Output;
     type Branches = LabelBranches<O::Branches>;
+    const IMMEDIATE: bool = O::IMMEDIATE;
 
     fn force(self) -> Self::Branches {
         LabelBranches {

@@ -72,6 +72,9 @@ pub trait Group {
     type Output;
     #[doc(hidden)]
     type Forced: ForcedGroup<Output = Self::Output>;
+    /// As [`Op::IMMEDIATE`], for all of them.
+    #[doc(hidden)]
+    const IMMEDIATE: bool;
     #[doc(hidden)]
     fn force(self) -> Self::Forced;
     #[doc(hidden)]
@@ -104,6 +107,7 @@ impl Order {
 impl<G: Group> Op for Choice<G> {
     type Output = G::Output;
     type Branches = ChoiceBranches<G::Forced>;
+    const IMMEDIATE: bool = G::IMMEDIATE;
 
     fn force(self) -> Self::Branches {
         ChoiceBranches {
@@ -237,6 +241,7 @@ macro_rules! tuples {
         impl<Out, $($B: Op<Output = Out>),+> Group for ($($B,)+) {
             type Output = Out;
             type Forced = ($($B::Branches,)+);
+            const IMMEDIATE: bool = $($B::IMMEDIATE)&&+;
 
             fn force(self) -> Self::Forced {
                 ($(self.$i.force(),)+)
@@ -335,6 +340,7 @@ impl<O: Op, const N: usize> Choices<Array> for [O; N] {
 impl<O: Op, const N: usize> Group for [O; N] {
     type Output = O::Output;
     type Forced = Many<[O::Branches; N]>;
+    const IMMEDIATE: bool = O::IMMEDIATE;
 
     fn force(self) -> Self::Forced {
         Many::new(self.map(Op::force))
@@ -355,6 +361,7 @@ impl<O: Op> Choices<List> for Vec<O> {
 impl<O: Op> Group for Vec<O> {
     type Output = O::Output;
     type Forced = Many<Vec<O::Branches>>;
+    const IMMEDIATE: bool = O::IMMEDIATE;
 
     fn force(self) -> Self::Forced {
         Many::new(self.into_iter().map(Op::force).collect())

@@ -125,6 +125,7 @@ impl fmt::Debug for Nack {
 impl Op for Nack {
     type Output = ();
     type Branches = EventLeaf<Arc<Event>>;
+    const IMMEDIATE: bool = true;
 
     fn force(self) -> Self::Branches {
         event_leaf(self.0, "nack")
@@ -206,6 +207,7 @@ impl<O: fmt::Debug, F: FnOnce()> fmt::Debug for OnAbort<O, F> {
 impl<O: Op, F: FnOnce()> Op for OnAbort<O, F> {
     type Output = O::Output;
     type Branches = AbortBranches<O::Branches, F>;
+    const IMMEDIATE: bool = O::IMMEDIATE;
 
     fn force(self) -> Self::Branches {
         // The action is in place before the operation is forced, so that a panic in a guard beneath runs it as well.
@@ -277,6 +279,7 @@ pub(crate) struct EventOp {
 impl Op for EventOp {
     type Output = ();
     type Branches = EventLeaf<Arc<Event>>;
+    const IMMEDIATE: bool = true;
 
     fn force(self) -> Self::Branches {
         event_leaf(self.event, self.what)

@@ -57,6 +57,7 @@ impl<T> fmt::Debug for JoinOp<'_, T> {
 impl<'a, T> Op for JoinOp<'a, T> {
     type Output = Result<T, JoinError>;
     type Branches = Leaf<Joining<'a, T>>;
+    const IMMEDIATE: bool = true;
 
     fn force(self) -> Self::Branches {
         Leaf::new(Joining(self.0), None)

@@ -50,7 +50,7 @@ pub use guard::{Guard, Nack, OnAbort, WithNack, guard, with_nack};
 #[cfg(not(loom))]
 pub use join::JoinOp;
 
-pub(crate) use alarm::{AlarmLeaf, Alarmed, alarm_leaf, deadline_after};
+pub(crate) use alarm::{AlarmLeaf, Alarmed, alarm_after, alarm_leaf, deadline_after};
 use basic::Text;
 pub(crate) use branches::{Branches, Picker};
 pub(crate) use guard::{EventLeaf, event_leaf, event_op};
@@ -85,6 +85,10 @@ pub trait Op: Sized {
 
     #[doc(hidden)]
     type Branches: Branches<Output = Self::Output>;
+
+    /// Whether [`force`](Op::force) takes no time worth counting: it runs no guards.
+    #[doc(hidden)]
+    const IMMEDIATE: bool = false;
 
     /// Runs guards and makes nacks: the operation as it is for one perform.
     #[doc(hidden)]
@@ -135,6 +139,9 @@ pub trait Op: Sized {
     }
 
     /// This operation, or [`Elapsed`] once `duration` has passed since the perform began. If both are ready, the operation wins.
+    ///
+    /// Never early. No clock is read for a timeout that is over before its worker has looked around, a few switches later; the time
+    /// counts from there.
     ///
     /// A duration too long to be represented never elapses.
     fn timeout(self, duration: Duration) -> Timeout<Self> {

@@ -181,6 +181,17 @@ impl Here {
         self.core().arm(deadline_ns, alarm)
     }
 
+    /// Sets an alarm for this worker, `delay_ns` from now on. It may be late by the rest of the worker's turn: no clock is read
+    /// for it before that. `u64::MAX` is never.
+    pub(crate) fn arm_after(self, delay_ns: u64, alarm: Alarm) -> Key {
+        self.core().arm_after(delay_ns, alarm)
+    }
+
+    /// For which time an alarm is set, that has not gone off; `None` if that is not known yet.
+    pub(crate) fn armed_for(self, key: Key) -> Option<u64> {
+        self.core().armed_for(key)
+    }
+
     /// Takes back an alarm that was set on this worker. False if it has been fired.
     pub(crate) fn disarm(self, key: Key) -> bool {
         self.core().disarm(key)

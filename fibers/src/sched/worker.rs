@@ -35,7 +35,7 @@ use crate::blocks::Blocks;
 use crate::epoll::Events;
 use crate::prim::plain::{AtomicU64, Ordering};
 use crate::stack::StackCache;
-use crate::timer::{Key, Wheel, ticks_ceil, ticks_floor};
+use crate::timer::{Key, Wheel, ticks_ceil, ticks_floor, ticks_to_ns};
 
 /// Picks per turn: how many times fibers may switch among themselves before the worker looks around. A turn costs 5 to
 /// 25 ns, a switch 2: at 16 the turns are noise, and a fiber of a few µs still lets others in within 100 µs.
@@ -417,7 +417,11 @@ impl Core {
 
     /// Fires what is due.
     pub(super) fn fire_due(&self, now: u64) {
-        self.wheel.borrow_mut().advance(ticks_floor(now));
+        {
+            let mut wheel = self.wheel.borrow_mut();
+            wheel.settle(|delay_ns| ticks_ceil(now.saturating_add(delay_ns)));
+            wheel.advance(ticks_floor(now));
+        }
         for i in 0..ALARMS_PER_TURN {
             if i % ALARMS_AHEAD == 0 {
                 let wheel = self.wheel.borrow();
@@ -437,6 +441,18 @@ impl Core {
     #[inline]
     pub(super) fn arm(&self, deadline_ns: u64, alarm: Alarm) -> Key {
         self.wheel.borrow_mut().insert(ticks_ceil(deadline_ns), alarm)
+    }
+
+    /// The delay counts from the next reading of the clock, which is that of the next turn.
+    #[inline]
+    pub(super) fn arm_after(&self, delay_ns: u64, alarm: Alarm) -> Key {
+        self.wheel.borrow_mut().insert_unsettled(delay_ns, alarm)
+    }
+
+    /// When an alarm goes off; `None` if it was armed with a delay, in this very turn.
+    #[inline]
+    pub(super) fn armed_for(&self, key: Key) -> Option<u64> {
+        self.wheel.borrow().deadline(key).map(ticks_to_ns)
     }
 
     #[inline]

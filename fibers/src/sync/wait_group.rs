@@ -149,6 +149,7 @@ pub struct WaitGroupOp<'a>(&'a WaitGroup);
 impl<'a> Op for WaitGroupOp<'a> {
     type Output = ();
     type Branches = Leaf<Done<'a>>;
+    const IMMEDIATE: bool = true;
 
     fn force(self) -> Self::Branches {
         Leaf::new(Done(self.0), 0)
