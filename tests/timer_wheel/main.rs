@@ -109,7 +109,7 @@ impl Pair {
         }
         let len = self.model.len() + self.unsettled.len();
         prop_assert_eq!((self.wheel.len(), self.wheel.is_empty()), (len, len == 0));
-        if let Some((value, &(key, place))) = self.inserted.iter().enumerate().last() {
+        if let Some((value, &(key, place))) = self.inserted.iter().enumerate().next_back() {
             let there = place.filter(|place| self.model.get(place) == Some(&value));
             prop_assert_eq!(self.wheel.deadline(key), there.map(|(deadline, _)| deadline));
         }
