@@ -319,6 +319,10 @@ impl<T> Branches for SlotBranches<'_, T> {
         self.leaf.retract(leaf);
     }
 
+    fn leave(&self, leaf: usize) {
+        self.leaf.leave(leaf);
+    }
+
     fn abandon(&mut self, _: Option<usize>) {}
 
     fn finish(&mut self, _: usize) -> Self::Output {

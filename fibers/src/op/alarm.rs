@@ -314,6 +314,13 @@ impl<B: Branches> Branches for TimeoutBranches<B> {
         }
     }
 
+    fn leave(&self, leaf: usize) {
+        match leaf < self.branches.leaves() {
+            true => self.branches.leave(leaf),
+            false => self.alarm.disarm(),
+        }
+    }
+
     fn abandon(&mut self, winner: Option<usize>) {
         let leaves = self.branches.leaves();
         self.branches.abandon(winner.filter(|leaf| *leaf < leaves));

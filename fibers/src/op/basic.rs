@@ -168,6 +168,10 @@ impl<B: Branches> Branches for OptionBranches<B> {
         self.some().retract(leaf);
     }
 
+    fn leave(&self, leaf: usize) {
+        self.some().leave(leaf);
+    }
+
     fn abandon(&mut self, winner: Option<usize>) {
         if let Some(branches) = &mut self.0 {
             branches.abandon(winner);
@@ -388,6 +392,10 @@ impl<B: Branches + ?Sized> Branches for Box<B> {
 
     fn retract(&self, leaf: usize) {
         (**self).retract(leaf);
+    }
+
+    fn leave(&self, leaf: usize) {
+        (**self).leave(leaf);
     }
 
     fn abandon(&mut self, winner: Option<usize>) {

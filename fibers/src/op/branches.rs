@@ -30,6 +30,13 @@ pub trait Branches {
     /// Takes a leaf back, so that nobody decides it from now on. Nothing happens if it is not published, or decided already.
     fn retract(&self, leaf: usize);
 
+    /// As `retract`, for the leaf that somebody else has committed: where that party has taken it out of the source, there is
+    /// nothing to do.
+    #[inline]
+    fn leave(&self, leaf: usize) {
+        self.retract(leaf);
+    }
+
     /// Settles nacks and abort actions once the outcome is known; `None`: no leaf of this subtree was chosen.
     /// The subtree of the winner is settled before any loser is told, so that a panic in an abort action cannot nack the winner.
     fn abandon(&mut self, winner: Option<usize>);

@@ -136,6 +136,8 @@ pub trait ForcedGroup {
     #[doc(hidden)]
     fn retract(&self, leaf: usize);
     #[doc(hidden)]
+    fn leave(&self, leaf: usize);
+    #[doc(hidden)]
     fn abandon(&mut self, winner: Option<usize>);
     #[doc(hidden)]
     fn finish(&mut self, leaf: usize) -> Self::Output;
@@ -176,6 +178,10 @@ impl<G: ForcedGroup> Branches for ChoiceBranches<G> {
 
     fn retract(&self, leaf: usize) {
         self.group.retract(leaf);
+    }
+
+    fn leave(&self, leaf: usize) {
+        self.group.leave(leaf);
     }
 
     fn abandon(&mut self, winner: Option<usize>) {
@@ -279,6 +285,10 @@ macro_rules! tuples {
 
             fn retract(&self, leaf: usize) {
                 route!(leaf, $(&self.$i),+ => branch, branch.retract(leaf))
+            }
+
+            fn leave(&self, leaf: usize) {
+                route!(leaf, $(&self.$i),+ => branch, branch.leave(leaf))
             }
 
             fn abandon(&mut self, winner: Option<usize>) {
@@ -471,6 +481,11 @@ impl<C: Stored> ForcedGroup for Many<C> {
     fn retract(&self, leaf: usize) {
         let (branch, leaf) = self.find(leaf);
         self.branches.slice()[branch].retract(leaf);
+    }
+
+    fn leave(&self, leaf: usize) {
+        let (branch, leaf) = self.find(leaf);
+        self.branches.slice()[branch].leave(leaf);
     }
 
     fn abandon(&mut self, winner: Option<usize>) {

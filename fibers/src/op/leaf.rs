@@ -90,6 +90,11 @@ impl<S: Side> Branches for Leaf<S> {
         self.node.retract(self.side.source(), <S as Side>::queue);
     }
 
+    #[inline]
+    fn leave(&self, _: usize) {
+        // Whoever decides a node unlinks it, under the same lock hold.
+    }
+
     fn abandon(&mut self, _: Option<usize>) {}
 
     fn finish(&mut self, _: usize) -> S::Output {

@@ -305,6 +305,11 @@ macro_rules! forward_branches {
         }
 
         #[inline]
+        fn leave(&self, leaf: usize) {
+            self.$field.leave(leaf);
+        }
+
+        #[inline]
         fn kind(&self) -> $crate::sched::WaitKind {
             self.$field.kind()
         }

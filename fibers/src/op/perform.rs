@@ -246,7 +246,7 @@ impl<'a, B: Branches> Publication<'a, B> {
                 Attempt::Done(waiter) => {
                     self.upto = leaf;
                     wake(waiter, self.here);
-                    self.close();
+                    self.close(None);
                     return Some(leaf);
                 }
                 Attempt::Wait => {}
@@ -264,17 +264,25 @@ impl<'a, B: Branches> Publication<'a, B> {
             // As in `end_lone`.
             self.branches.retract(0);
         }
-        self.close();
+        self.close(match decision {
+            Decision::Branch(leaf) => Some(leaf),
+            _ => None,
+        });
         decision
     }
 
-    /// Nobody else decides this perform, and no wake is owed to it.
+    /// Nobody else decides this perform, and no wake is owed to it. One of its published leaves may have been committed.
     #[inline(always)]
-    fn close(&mut self) {
+    fn close(&mut self, winner: Option<usize>) {
         (self.settled, self.over) = (true, true);
         // A lone leaf has been unlinked by whoever decided it, or by `settle`; only a choice has losers.
         if !self.lone {
-            Losers(self.branches, 0..self.upto).retract();
+            Losers {
+                branches: self.branches,
+                leaves: 0..self.upto,
+                winner,
+            }
+            .retract();
         }
     }
 
@@ -353,19 +361,27 @@ impl<B: Branches> Publication<'_, B> {
         if !self.settled {
             self.settle();
         }
-        self.close();
+        self.close(None);
     }
 }
 
 /// Leaves to be retracted. All of them are, even if the withdraw function of a `base` operation panics on the way: what stayed
 /// linked would dangle.
-struct Losers<'a, B: Branches>(&'a B, Range<usize>);
+struct Losers<'a, B: Branches> {
+    branches: &'a B,
+    leaves: Range<usize>,
+    /// Except for this one.
+    winner: Option<usize>,
+}
 
 impl<B: Branches> Losers<'_, B> {
     #[inline]
     fn retract(&mut self) {
-        for leaf in self.1.by_ref() {
-            self.0.retract(leaf);
+        for leaf in self.leaves.by_ref() {
+            match Some(leaf) == self.winner {
+                true => self.branches.leave(leaf),
+                false => self.branches.retract(leaf),
+            }
         }
     }
 }
