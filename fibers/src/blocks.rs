@@ -15,7 +15,8 @@
 //!
 //! Invariants
 //! - A chunk is *current* (blocks of its size are taken from it), or listed as having room, or full, or vacant (its region knows).
-//! - `used` is the number of blocks that are out, those in the list of the home included.
+//! - `used` is the number of blocks that are out, those in the list of the home included, and one more in a current chunk: its
+//!   last block may come and go without anybody taking the chunk for vacant.
 //! - One vacant region is kept at most, for the next burst. So memory is bounded by what was in use at once, and 2 MiB.
 //!
 //! Under AddressSanitizer nothing fits in here: it has to see each block.
@@ -185,6 +186,7 @@ impl Blocks {
     fn alloc_from_next(&self, class: usize) -> Option<NonNull<u8>> {
         if let Some(full) = self.current[class].take() {
             full.roomy.set(false);
+            full.used.set(full.used.get() - 1);
         }
         self.take_returned();
         let chunk = match self.roomy[class].get() {
@@ -194,6 +196,7 @@ impl Blocks {
             }
             None => self.new_chunk(class)?,
         };
+        chunk.used.set(chunk.used.get() + 1);
         self.current[class].set(Some(chunk));
         chunk.take()
     }
@@ -265,9 +268,6 @@ impl Blocks {
     #[inline(never)]
     fn settle(&self, chunk: ChunkRef) {
         let class = chunk.size.get() as usize / STEP - 1;
-        if self.current[class].get() == Some(chunk) {
-            return;
-        }
         if chunk.used.get() != 0 {
             return self.list(chunk, class);
         }
@@ -358,6 +358,9 @@ impl Drop for Blocks {
             let home = self.home.as_ref();
             // Acquire pairs with the pushes before. Those that come now see that it is closed.
             self.free_all(home.returned.swap(CLOSED, Ordering::Acquire));
+            for chunk in self.current.iter().filter_map(Cell::take) {
+                chunk.used.set(chunk.used.get() - 1);
+            }
             let regions = self.regions.take();
             let left: usize = regions.iter().map(Region::used).sum();
             *home.regions.get() = regions;

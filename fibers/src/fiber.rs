@@ -118,18 +118,35 @@ impl<T> Outcome<T> {
         }
     }
 
-    /// To those who wait: the first one gets the result.
+    /// To those who wait: the first one gets the result. Hardly ever is there a second one.
     #[inline(never)]
     fn hand_out<'a>(&'a self, mut state: Locked<'a, OutcomeState<T>>) {
+        let OutcomeState { stage, waiters } = &mut *state;
+        let first = waiters.admit_any(|slot| {
+            *slot = Some(match mem::replace(stage, Stage::Taken) {
+                Stage::Ended(result) => result,
+                _ => Err(JoinError(Why::Taken)),
+            });
+        });
+        let more = !waiters.is_empty();
+        drop(state);
+        if let Some(first) = first {
+            first.wake(sched::here());
+        }
+        if more {
+            self.tell_the_others();
+        }
+    }
+
+    /// The result is gone.
+    #[cold]
+    fn tell_the_others(&self) {
+        let mut state = self.source.lock();
         let mut batch = Batch::new();
         loop {
-            let OutcomeState { stage, waiters } = &mut *state;
-            let more = waiters.drain(&mut batch, |slot| {
-                *slot = Some(match mem::replace(stage, Stage::Taken) {
-                    Stage::Ended(result) => result,
-                    _ => Err(JoinError(Why::Taken)),
-                });
-            });
+            let more = state
+                .waiters
+                .drain(&mut batch, |slot| *slot = Some(Err(JoinError(Why::Taken))));
             drop(state);
             batch.wake(sched::here());
             if !more {

@@ -105,7 +105,6 @@ fn lone_round<B: Branches>(branches: &B, here: Here) -> bool {
 }
 
 /// Whether the leaf is committed already. If not, it is published.
-#[inline(never)]
 fn begin_lone<B: Branches>(branches: &B, cell: &Cell, here: Here) -> bool {
     // SAFETY: `branches` and `cell` stay where they are until the wait is over, or until what is published is retracted.
     let mut me = unsafe { Me::new(cell, Some(here), true) };

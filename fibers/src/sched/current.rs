@@ -153,7 +153,7 @@ impl Here {
     }
 
     /// Lets the other fibers of this worker run.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn yield_now(self) {
         let (core, task) = (self.core(), self.header());
         if core.unusual.get() != 0 || std::thread::panicking() {

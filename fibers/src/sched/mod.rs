@@ -100,6 +100,7 @@ pub fn current() -> Fiber {
 }
 
 /// Lets other fibers of the same worker run. On a plain thread: lets other threads run.
+#[inline] // with the switch: see `op::perform`
 pub fn yield_now() {
     match here() {
         Some(here) => here.yield_now(),

@@ -214,14 +214,19 @@ impl Unstarted {
         all
     }
 
+    #[cold]
+    fn lock_contended(&self) {
+        let mut backoff = Backoff::new();
+        while self.locked.swap(true, Ordering::Acquire) {
+            backoff.wait();
+        }
+    }
+
     #[inline]
     fn with<R>(&self, f: impl FnOnce(&mut Batches) -> R) -> R {
-        if self.shared {
-            let mut backoff = Backoff::new();
-            // Acquire pairs with the release below.
-            while self.locked.swap(true, Ordering::Acquire) {
-                backoff.wait();
-            }
+        // Acquire pairs with the release below.
+        if self.shared && self.locked.swap(true, Ordering::Acquire) {
+            self.lock_contended();
         }
         // SAFETY: under the lock, or by the only user.
         let batches = unsafe { &mut *self.batches.get() };

@@ -134,10 +134,16 @@ impl StackPool {
 
     /// The error of the last attempt to make a stack, again, if it failed and no stack was given back since. Costs one
     /// load if there is none.
+    #[inline]
     pub(crate) fn exhausted(&self) -> Option<io::Error> {
         if !self.exhausted.load(Ordering::Relaxed) {
             return None;
         }
+        self.failure()
+    }
+
+    #[cold]
+    fn failure(&self) -> Option<io::Error> {
         self.lock().failure.as_ref().map(Exhausted::to_error)
     }
 
