@@ -142,13 +142,12 @@ fn completers() {
                 let run = || base.or(theirs.1.recv_op().wrap(|got| got.unwrap())).perform();
                 if on_fiber { fibers::run(run) } else { run() }
             });
-            let sent = ends
-                .0
-                .send_op(1)
-                .wrap(|sent| sent.is_ok())
-                .or(time::sleep_op(Duration::from_millis(1)).wrap(|()| false))
-                .perform();
-            let got = performer.join().unwrap();
+            // Not here: the wake of a thread may come after its perform, when loom takes it for the end of a join.
+            let sender = thread::spawn(move || {
+                let late = time::sleep_op(Duration::from_millis(1)).wrap(|()| false);
+                ends.0.send_op(1).wrap(|sent| sent.is_ok()).or(late).perform()
+            });
+            let (got, sent) = (performer.join().unwrap(), sender.join().unwrap());
             let completed = rx
                 .try_iter()
                 .map(|thread| thread.join().unwrap())

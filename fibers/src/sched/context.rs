@@ -255,10 +255,22 @@ impl Core {
         self.suspend_to_new(task);
     }
 
-    /// Suspends the running fiber where no other one can go on. An unstarted one begins right from here if a stack lies
-    /// ready and no rule asks for the worker's own look at it.
+    /// Suspends the running fiber where the turn is over, or no other one can go on. An unstarted one begins right from here if
+    /// a stack lies ready and no rule asks for the worker's own look at it.
     #[inline(never)]
     fn suspend_to_new(&self, task: &Task) {
+        if self.budget.get() == 0
+            && self.turn_in_place()
+            && let Some(next) = self.started.pop()
+        {
+            self.budget.set(self.budget.get() - 1);
+            if next != NonNull::from(task) {
+                self.current.set(next.as_ptr());
+                // SAFETY: as in `suspend`.
+                unsafe { self.hop(task.sp.as_ptr(), next.as_ref().sp.get()) };
+            }
+            return;
+        }
         if self.budget.get() != 0
             && let Some(place) = self.warm.get()
             && self.may_start_inline()

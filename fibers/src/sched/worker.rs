@@ -281,6 +281,25 @@ impl Core {
         now
     }
 
+    /// A turn with nothing to see but started fibers, on the stack of a fiber: to go to the worker's own and come back costs more
+    /// than the turn. False, and nothing is done, if there is anything else.
+    #[inline]
+    pub(super) fn turn_in_place(&self) -> bool {
+        let remote = self.remote();
+        let alone = self.may_start_inline()
+            && remote.inbox.is_empty()
+            && remote.unstarted.is_empty()
+            && self.fixed.is_empty()
+            && self.held.get().is_none()
+            && self.doomed.get().is_none()
+            && self.shared.phase.load(Ordering::Relaxed) == self.phase.get()
+            && self.shared.descriptors.load(Ordering::Relaxed) == 0;
+        if alone {
+            self.account();
+        }
+        alone
+    }
+
     /// Counts the picks of the last turn and opens a new one.
     fn account(&self) {
         let picks = BUDGET - self.budget.replace(BUDGET);
