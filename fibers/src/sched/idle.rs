@@ -36,7 +36,7 @@ const NAP_MIN_NS: u64 = 50_000;
 const NAP_MAX_NS: u64 = 500_000;
 /// The naps of a worker for which there is no CPU of its own. It would take the time of one that works: with the naps above
 /// two spare workers cost a busy pair 5 to 15 %.
-const SPARE_NAP_NS: u64 = 5_000_000;
+const SPARE_NAP_NS: u64 = 1_000_000;
 /// Without work for this long, a watcher goes to sleep.
 const DEEP_NS: u64 = 20_000_000;
 /// While a fiber waits for a stack: how often to try again, should nobody say that one is free.

@@ -10,7 +10,7 @@
 //!    queue      started fibers, the inbox              runtime, enter   building, running, dropping a runtime
 //!    unstarted  those that may still move, in batches  thread           the other workers' threads
 //!    worker     the loop, and the owner's state        shutdown, quiet  how a run ends, and when nothing goes on
-//!    placement  who starts what where                  deadlock         who waits for what, for ever
+//!    placement, watch  who starts what where           deadlock         who waits for what, for ever
 //!    idle       spin, nap, sleep, and be woken         blocking         threads for calls that block
 //!    affinity   a CPU for each worker                  panics, overflow what messages say of a fiber
 //! ```

@@ -139,7 +139,7 @@ impl Pace {
 /// Rule 4: who gets which of a batch's siblings, counted from the first one that ever was: `0` is their own worker. All
 /// get as many, in pieces of neighbours.
 fn deal(shares: Shares, workers: usize) -> impl Fn(usize) -> usize {
-    let all = shares.started + shares.gone + shares.waiting;
+    let all = shares.all();
     let piece = all.div_ceil(workers).clamp(1, PIECE);
     // Of those that thieves have taken nobody knows which they were: what is left of the others' part is at the end.
     let owing = (all - all.div_ceil(workers)).saturating_sub(shares.gone);
@@ -194,9 +194,9 @@ impl Core {
         Some(unsafe { (*(*task.stack.get()).wait.get()).kind })
     }
 
-    /// Whether the fiber that would start next was spawned where the one that was started last was.
+    /// Whether the fiber that would start next was spawned where the one that was started last was, and has siblings.
     fn next_is_sibling(&self) -> bool {
-        self.remote().unstarted.peek_newest(site_of) == Some(self.started_site.get())
+        self.remote().unstarted.peek_to_split(site_of) == Some(self.started_site.get())
     }
 
     /// Rule 4: its partner is probably of another site and starts next; if all that wait are its siblings, they are split.
@@ -208,7 +208,8 @@ impl Core {
         }
         match self.remote().unstarted.pop_where(|task| site_of(task) != site) {
             Some(task) => self.held.set(Some(task)),
-            None => self.split_siblings(true),
+            None if self.next_is_sibling() => self.split_siblings(true),
+            None => {}
         }
     }
 
@@ -227,7 +228,7 @@ impl Core {
     #[cold]
     fn split_siblings(&self, wait: bool) {
         let peers = self.peers();
-        let mut given = Vec::new();
+        let mut given = vec![Vec::new(); peers - 1];
         let idle = !wait && self.started.is_empty();
         let plan = |shares: Shares| {
             let place = deal(shares, peers);
@@ -241,11 +242,8 @@ impl Core {
             }
         };
         self.remote().unstarted.split_newest(wait, plan, &mut given);
-        for place in 1..peers {
-            let piece: Vec<_> = given.iter().filter(|(to, _)| *to == place).map(|(_, task)| *task).collect();
-            if !piece.is_empty() {
-                self.peer(place).hand_over(&piece);
-            }
+        for (i, piece) in given.iter().enumerate().filter(|(_, piece)| !piece.is_empty()) {
+            self.peer(i + 1).hand_over(piece);
         }
     }
 

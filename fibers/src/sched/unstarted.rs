@@ -62,6 +62,13 @@ pub(super) struct Shares {
     pub(super) waiting: usize,
 }
 
+impl Shares {
+    /// How many there ever were.
+    pub(super) fn all(self) -> usize {
+        self.started + self.gone + self.waiting
+    }
+}
+
 /// What a look from outside shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Look {
@@ -180,28 +187,27 @@ impl Unstarted {
 
     /// Splits the newest batch, unless another worker has handed it over: `plan` says of each fiber, counted from the first
     /// one of the batch that ever was, where it goes. 0: it stays, and if that is `settled` thieves leave it alone. The
-    /// others are taken out, in order.
+    /// others are taken out, in order, those for place 1 into the first of `out` and so on.
     pub(super) fn split_newest<F: Fn(usize) -> usize>(
         &self,
         settled: bool,
         plan: impl FnOnce(Shares) -> F,
-        out: &mut Vec<(usize, NonNull<Task>)>,
+        out: &mut [Vec<NonNull<Task>>],
     ) {
         self.with(|b| b.split_newest(settled, plan, out));
+    }
+
+    /// Something about the fiber that the owner would start next, asked under the lock, if its batch may be split.
+    pub(super) fn peek_to_split<R>(&self, ask: impl FnOnce(NonNull<Task>) -> R) -> Option<R> {
+        self.with(|b| {
+            let splits = b.newest.slice != HANDED_OVER && b.newest.shares().all() > 1;
+            splits.then(|| b.newest.first().map(ask))?
+        })
     }
 
     /// The slice whose child the owner would start next.
     pub(super) fn newest_slice(&self) -> Option<u64> {
         self.with(|b| (!b.newest.is_empty()).then_some(b.newest.slice % HANDED_OVER))
-    }
-
-    /// Something about the fiber that the owner would start next, asked under the lock.
-    pub(super) fn peek_newest<R>(&self, ask: impl FnOnce(NonNull<Task>) -> R) -> Option<R> {
-        if self.is_empty() {
-            None
-        } else {
-            self.with(|b| b.newest.first().map(ask))
-        }
     }
 
     /// Takes everything, and refuses what comes after.
@@ -314,7 +320,7 @@ impl Batches {
         &mut self,
         settled: bool,
         plan: impl FnOnce(Shares) -> F,
-        out: &mut Vec<(usize, NonNull<Task>)>,
+        out: &mut [Vec<NonNull<Task>>],
     ) {
         if self.newest.slice == HANDED_OVER {
             return;
@@ -324,14 +330,14 @@ impl Batches {
         let mut all = Vec::with_capacity(shares.waiting);
         self.newest.split_off(0, &mut all);
         for (i, task) in all.into_iter().enumerate() {
-            match place_of(first + i) {
-                0 => self.newest.push(task),
-                place => out.push((place, task)),
+            match place_of(first + i).checked_sub(1).and_then(|place| out.get_mut(place)) {
+                None => self.newest.push(task),
+                Some(out) => out.push(task),
             }
         }
+        self.len -= shares.waiting - self.newest.len();
         self.newest.slice = HANDED_OVER;
         self.newest.settled |= settled;
-        self.len -= out.len();
         self.close_empty();
     }
 
@@ -375,7 +381,7 @@ impl Batches {
             return;
         }
         let shares = batch.shares();
-        let all = shares.started + shares.gone + shares.waiting;
+        let all = shares.all();
         // The larger shares stay: the one who feeds them is there, and so is the first one to be started.
         let (each, others) = (all / workers, all - all.div_ceil(workers));
         let count = each.saturating_sub(already).min(others.saturating_sub(shares.gone));

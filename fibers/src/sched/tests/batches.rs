@@ -114,20 +114,18 @@ fn unstarted_fibers_come_out_as_from_plain_deques() {
                 }
                 _ => {
                     let keep = random.below(12) as usize;
-                    let mut split = Vec::new();
                     let plan = |shares: Shares| {
                         let before = shares.started + shares.gone;
                         move |i| usize::from(i - before >= keep)
                     };
-                    queue.split_newest(false, plan, &mut split);
-                    out.extend(split.into_iter().map(|(_, task)| task));
+                    queue.split_newest(false, plan, std::slice::from_mut(&mut out));
                     assert_eq!(out.iter().map(|t| id(*t)).collect::<Vec<_>>(), model.split(keep));
                 }
             }
             free.extend(out.iter().map(|t| id(*t)));
             assert_eq!(queue.len(), model.len());
             let newest = model.0.back().map(|(_, ids)| ids[0]);
-            assert_eq!(queue.peek_newest(id), newest);
+            assert!(queue.peek_to_split(id).is_none_or(|first| Some(first) == newest));
             if shared {
                 let look = queue.look();
                 assert!(
@@ -142,6 +140,42 @@ fn unstarted_fibers_come_out_as_from_plain_deques() {
         assert!(!queue.push(0, fibers[0].task().0));
     }
     // Each block has two references, one of which a run would have given back.
+    for fiber in &fibers {
+        // SAFETY: in no queue, and never run.
+        unsafe { Task::release(fiber.task().0) };
+    }
+}
+
+#[test]
+fn a_batch_is_shared_once() {
+    let fibers = blocks(13);
+    let queue = Unstarted::new(true);
+    let push = |slice, ids: std::ops::Range<usize>| ids.for_each(|i| assert!(queue.push(slice, fibers[i].task().0)));
+    let take = |any| {
+        let mut out = Vec::new();
+        queue.take_oldest(1, any, &mut out);
+        out.into_iter().map(id).collect::<Vec<_>>()
+    };
+    let share = |already, belongs: fn(u64) -> bool| {
+        let mut out = Vec::new();
+        queue.take_share(3, already, |task| belongs(id(task)), &mut out);
+        out.into_iter().map(id).collect::<Vec<_>>()
+    };
+    push(1, 0..10);
+    push(2, 10..13);
+    assert_eq!(queue.pop_oldest().map(id), Some(0), "its worker starts one");
+    assert_eq!(take(false), [1]);
+    assert_eq!(share(1, |id| id > 5), [], "of another site");
+    assert_eq!(share(1, |id| id < 10), [2, 3]);
+    assert_eq!(take(false), [4]);
+    assert_eq!(share(1, |_| true), [5, 6]);
+    assert_eq!(take(false), [10], "both have their share of the first batch");
+    assert_eq!(share(1, |_| true), []);
+    assert_eq!(take(false), [11]);
+    assert_eq!(take(true), [7]);
+    assert_eq!(take(true), [8]);
+    assert_eq!([(); 3].map(|()| queue.pop_newest().map(id)), [Some(12), Some(9), None]);
+    assert_eq!(take(true), []);
     for fiber in &fibers {
         // SAFETY: in no queue, and never run.
         unsafe { Task::release(fiber.task().0) };

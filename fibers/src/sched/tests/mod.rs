@@ -5,6 +5,7 @@ mod basics;
 mod batches;
 mod children;
 mod ends;
+mod placing;
 mod workers;
 
 use std::cell::Cell;

@@ -73,34 +73,6 @@ fn a_main_that_computes_is_relieved() {
     });
 }
 
-/// How many of eight fibers that receive before the jobs come have started on worker 0.
-fn replicas_here() -> usize {
-    runtime(2).run(|| {
-        let jobs = Arc::new(Event::default());
-        let here_count = Arc::new(AtomicUsize::new(0));
-        let all: Vec<_> = (0..8)
-            .map(|_| {
-                let (jobs, here_count) = (jobs.clone(), here_count.clone());
-                go(move || {
-                    jobs.wait_as(WaitKind::Receive);
-                    here_count.fetch_add(usize::from(here().unwrap().worker().0 == 0), Ordering::SeqCst);
-                })
-            })
-            .collect();
-        nap(5_000_000);
-        (0..8).for_each(|_| jobs.signal());
-        all.iter().for_each(|done| done.event.wait());
-        here_count.load(Ordering::SeqCst)
-    })
-}
-
-#[test]
-fn replicas_that_wait_before_their_jobs_come_are_split() {
-    let _dog = watchdog(60);
-    // A worker that gets no CPU for a millisecond loses its share to the other one, so it may take some tries.
-    assert!((0..20).any(|_| replicas_here() == 4));
-}
-
 #[test]
 fn hints_are_kept() {
     let _dog = watchdog(60);
