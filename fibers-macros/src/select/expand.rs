@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! // select! {                                  {
-//! //     v = <-rx => f(v),                          enum __Selected<A0, A1> { A0(A0), A1(A1) }
+//! //     v = <-rx => f(v),                          use Selected2 as __Selected; // { A0(A0), A1(A1) }
 //! //     tx <- x if c => g(),                       let __out = Op::perform(choice((
 //! // }                                                  arm(Op::wrap(receive(&rx), __Selected::A0), &Arm { .. }),
 //! //                                                    if c { Some(arm(.. transmit(&tx, x) ..)) } else { None },
@@ -66,13 +66,24 @@ fn choose(select: &Checked) -> TokenStream {
     let perform = quote! { #root::__private::Op::#perform(#choice) };
     let perform = with_hoisted(&hoist.names, &perform);
     let outcomes = outcomes(select, &variants);
+    let selected = selected(root, &variants);
     quote! {
         {
-            enum __Selected<#(#variants),*> { #(#variants(#variants)),* }
+            #selected
             #perform
             match __out { #outcomes }
         }
     }
+}
+
+/// The enum with a variant for each arm. One that the crate has, where there is one: so blocks with arms of the same types share
+/// all that is compiled for their operation.
+fn selected(root: &Root, variants: &[Ident]) -> TokenStream {
+    if variants.len() > TUPLE {
+        return quote! { enum __Selected<#(#variants),*> { #(#variants(#variants)),* } };
+    }
+    let ready_made = format_ident!("Selected{}", variants.len(), span = Span::mixed_site());
+    quote! { use #root::__private::#ready_made as __Selected; }
 }
 
 /// The variant of one arm, and the type parameter of the same name.

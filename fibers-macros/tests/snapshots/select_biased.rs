@@ -1,10 +1,7 @@
 // biased; v = <-rx => f(v), w = <-ry => f(w)
 fn expansion() {
     {
-        enum __Selected<A0, A1> {
-            A0(A0),
-            A1(A1),
-        }
+        use fibers::__private::Selected2 as __Selected;
         let __out = fibers::__private::Op::perform(
             fibers::__private::biased((
                 fibers::__private::arm(

@@ -1,9 +1,7 @@
 // v = <-rx if !paused => f(v)
 fn expansion() {
     {
-        enum __Selected<A0> {
-            A0(A0),
-        }
+        use fibers::__private::Selected1 as __Selected;
         let __out = fibers::__private::Op::perform(
             fibers::__private::choice((
                 if !paused {
@@ -33,9 +31,7 @@ fn expansion() {
 // tx <- queue.front().clone() if !queue.is_empty() => {}
 fn expansion() {
     {
-        enum __Selected<A0> {
-            A0(A0),
-        }
+        use fibers::__private::Selected1 as __Selected;
         let __out;
         {
             #[allow(unused_mut)]
@@ -79,9 +75,7 @@ fn expansion() {
 // v = <-a.b().c if open => {}
 fn expansion() {
     {
-        enum __Selected<A0> {
-            A0(A0),
-        }
+        use fibers::__private::Selected1 as __Selected;
         let __out;
         {
             #[allow(unused_mut)]
@@ -119,9 +113,7 @@ fn expansion() {
 // f(&g(), h().as_str()) if Some(1) == x.get(|| { 1 }) => {}
 fn expansion() {
     {
-        enum __Selected<A0> {
-            A0(A0),
-        }
+        use fibers::__private::Selected1 as __Selected;
         let __out;
         {
             #[allow(unused_mut)]

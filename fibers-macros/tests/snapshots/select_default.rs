@@ -1,9 +1,7 @@
 // v = <-rx => f(v), default => idle()
 fn expansion() {
     {
-        enum __Selected<A0> {
-            A0(A0),
-        }
+        use fibers::__private::Selected1 as __Selected;
         let __out = fibers::__private::Op::try_perform(
             fibers::__private::choice((
                 fibers::__private::arm(

@@ -1,9 +1,7 @@
 // conn = listener.accept_op() => serve(conn)
 fn expansion() {
     {
-        enum __Selected<A0> {
-            A0(A0),
-        }
+        use fibers::__private::Selected1 as __Selected;
         let __out = fibers::__private::Op::perform(
             fibers::__private::choice((
                 fibers::__private::arm(
@@ -27,9 +25,7 @@ fn expansion() {
 // x = if c { a } else { b } => x
 fn expansion() {
     {
-        enum __Selected<A0> {
-            A0(A0),
-        }
+        use fibers::__private::Selected1 as __Selected;
         let __out = fibers::__private::Op::perform(
             fibers::__private::choice((
                 fibers::__private::arm(

@@ -1,9 +1,7 @@
 // Ok(v) = <-rx => f(v)
 fn expansion() {
     {
-        enum __Selected<A0> {
-            A0(A0),
-        }
+        use fibers::__private::Selected1 as __Selected;
         let __out = fibers::__private::Op::perform(
             fibers::__private::choice((
                 fibers::__private::arm(
@@ -30,9 +28,7 @@ fn expansion() {
 // Ok(v) = <-rx else { continue } => f(v)
 fn expansion() {
     {
-        enum __Selected<A0> {
-            A0(A0),
-        }
+        use fibers::__private::Selected1 as __Selected;
         let __out = fibers::__private::Op::perform(
             fibers::__private::choice((
                 fibers::__private::arm(
@@ -59,9 +55,7 @@ fn expansion() {
 // v: Result<u8, _> = <-rx => v
 fn expansion() {
     {
-        enum __Selected<A0> {
-            A0(A0),
-        }
+        use fibers::__private::Selected1 as __Selected;
         let __out = fibers::__private::Op::perform(
             fibers::__private::choice((
                 fibers::__private::arm(
@@ -88,9 +82,7 @@ fn expansion() {
 // A(x) | B(x) = op => x
 fn expansion() {
     {
-        enum __Selected<A0> {
-            A0(A0),
-        }
+        use fibers::__private::Selected1 as __Selected;
         let __out = fibers::__private::Op::perform(
             fibers::__private::choice((
                 fibers::__private::arm(

@@ -1,9 +1,7 @@
 // v = <-rx => f(v)
 fn expansion() {
     {
-        enum __Selected<A0> {
-            A0(A0),
-        }
+        use fibers::__private::Selected1 as __Selected;
         let __out = fibers::__private::Op::perform(
             fibers::__private::choice((
                 fibers::__private::arm(
@@ -27,9 +25,7 @@ fn expansion() {
 // <-rx => {}
 fn expansion() {
     {
-        enum __Selected<A0> {
-            A0(A0),
-        }
+        use fibers::__private::Selected1 as __Selected;
         let __out = fibers::__private::Op::perform(
             fibers::__private::choice((
                 fibers::__private::arm(
@@ -56,9 +52,7 @@ fn expansion() {
 // _ = <-self.jobs[i].rx() => {}
 fn expansion() {
     {
-        enum __Selected<A0> {
-            A0(A0),
-        }
+        use fibers::__private::Selected1 as __Selected;
         let __out = fibers::__private::Op::perform(
             fibers::__private::choice((
                 fibers::__private::arm(
@@ -85,9 +79,7 @@ fn expansion() {
 // <-&rx => {}
 fn expansion() {
     {
-        enum __Selected<A0> {
-            A0(A0),
-        }
+        use fibers::__private::Selected1 as __Selected;
         let __out = fibers::__private::Op::perform(
             fibers::__private::choice((
                 fibers::__private::arm(

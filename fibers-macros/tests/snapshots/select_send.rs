@@ -1,9 +1,7 @@
 // tx <- item => sent()
 fn expansion() {
     {
-        enum __Selected<A0> {
-            A0(A0),
-        }
+        use fibers::__private::Selected1 as __Selected;
         let __out = fibers::__private::Op::perform(
             fibers::__private::choice((
                 fibers::__private::arm(
@@ -30,9 +28,7 @@ fn expansion() {
 // r = tx <- f(x) => r?
 fn expansion() {
     {
-        enum __Selected<A0> {
-            A0(A0),
-        }
+        use fibers::__private::Selected1 as __Selected;
         let __out = fibers::__private::Op::perform(
             fibers::__private::choice((
                 fibers::__private::arm(
@@ -56,9 +52,7 @@ fn expansion() {
 // self.jobs[i].tx <- Job { id } => {}
 fn expansion() {
     {
-        enum __Selected<A0> {
-            A0(A0),
-        }
+        use fibers::__private::Selected1 as __Selected;
         let __out = fibers::__private::Op::perform(
             fibers::__private::choice((
                 fibers::__private::arm(

@@ -5,11 +5,7 @@
 // }
 fn expansion() {
     {
-        enum __Selected<A0, A1, A2> {
-            A0(A0),
-            A1(A1),
-            A2(A2),
-        }
+        use fibers::__private::Selected3 as __Selected;
         let __out = fibers::__private::Op::perform(
             fibers::__private::choice((
                 fibers::__private::arm(

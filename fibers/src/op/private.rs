@@ -39,3 +39,35 @@ pub fn arm<O: Op, F>(op: O, variant: F, arm: &'static Arm) -> Label<Wrap<O, F>> 
         label: Text::Arm(arm),
     }
 }
+
+/// Which arm of a `select!` has happened, with the value of its operation.
+macro_rules! selected {
+    ($($Selected:ident($($Arm:ident)+);)+) => {
+        $(
+            #[derive(Debug)]
+            #[expect(missing_docs, reason = "the variants stand for the arms, in their order")]
+            pub enum $Selected<$($Arm),+> {
+                $($Arm($Arm)),+
+            }
+        )+
+    };
+}
+
+selected! {
+    Selected1(A0);
+    Selected2(A0 A1);
+    Selected3(A0 A1 A2);
+    Selected4(A0 A1 A2 A3);
+    Selected5(A0 A1 A2 A3 A4);
+    Selected6(A0 A1 A2 A3 A4 A5);
+    Selected7(A0 A1 A2 A3 A4 A5 A6);
+    Selected8(A0 A1 A2 A3 A4 A5 A6 A7);
+    Selected9(A0 A1 A2 A3 A4 A5 A6 A7 A8);
+    Selected10(A0 A1 A2 A3 A4 A5 A6 A7 A8 A9);
+    Selected11(A0 A1 A2 A3 A4 A5 A6 A7 A8 A9 A10);
+    Selected12(A0 A1 A2 A3 A4 A5 A6 A7 A8 A9 A10 A11);
+    Selected13(A0 A1 A2 A3 A4 A5 A6 A7 A8 A9 A10 A11 A12);
+    Selected14(A0 A1 A2 A3 A4 A5 A6 A7 A8 A9 A10 A11 A12 A13);
+    Selected15(A0 A1 A2 A3 A4 A5 A6 A7 A8 A9 A10 A11 A12 A13 A14);
+    Selected16(A0 A1 A2 A3 A4 A5 A6 A7 A8 A9 A10 A11 A12 A13 A14 A15);
+}
