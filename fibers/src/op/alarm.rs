@@ -155,6 +155,10 @@ unsafe fn go_off(alarm: *const ()) {
         (alarm, &*alarm.cell.get())
     };
     alarm.armed.set(None);
+    if let When::After(_) = alarm.when.get() {
+        // Should the performer look again, because it has been told to just before this: the time is over.
+        alarm.when.set(When::At(0));
+    }
     let waiter = cell.waiter();
     let decided = match alarm.then {
         Alarmed::Commit => cell.commit(alarm.branch.get()),
