@@ -155,7 +155,7 @@ impl Core {
             || self.deadline_ns() <= now
     }
 
-    fn has_unstarted(&self) -> bool {
+    pub(super) fn has_unstarted(&self) -> bool {
         self.held.get().is_some() || !self.fixed.is_empty() || !self.remote().unstarted.is_empty()
     }
 

@@ -142,6 +142,8 @@ pub(super) struct Core {
     /// Picks since an unstarted fiber was started out of turn, and when the oldest was.
     overtaken: Cell<u32>,
     oldest_started: Cell<u64>,
+    /// That was one of the fixed ones, if there was any.
+    fixed_was_oldest: Cell<bool>,
     /// Names this worker in this run: no other one has the number.
     pub(super) serial: u64,
     pub(super) index: usize,
@@ -205,6 +207,7 @@ impl Core {
             trimmed: Cell::new(now),
             overtaken: Cell::new(0),
             oldest_started: Cell::new(now),
+            fixed_was_oldest: Cell::new(false),
             serial: SERIAL.fetch_add(1, Ordering::Relaxed),
             index,
             wheel: RefCell::new(Wheel::new(ticks_floor(now))),
@@ -363,7 +366,7 @@ impl Core {
         }
         self.overtaken.set(0);
         // There is one place for a fiber that was taken out and could not be started, so nothing is taken while it is in use.
-        if self.held.get().is_some() || self.remote().unstarted.is_empty() {
+        if self.held.get().is_some() || !self.has_unstarted() {
             return self.pop_unstarted();
         }
         let now = if now == 0 { self.clock.now() } else { now };
@@ -371,7 +374,15 @@ impl Core {
             return self.pop_unstarted();
         }
         self.oldest_started.set(now);
-        self.remote().unstarted.pop_oldest()
+        // Those of the two queues have no common order, so they take turns.
+        let fixed_first = !self.fixed_was_oldest.get();
+        let fixed = || self.fixed.pop_oldest();
+        let task = match fixed_first {
+            true => fixed().or_else(|| self.remote().unstarted.pop_oldest()),
+            false => self.remote().unstarted.pop_oldest().or_else(fixed),
+        };
+        self.fixed_was_oldest.set(fixed_first);
+        task
     }
 
     /// Whether the stack of an ended fiber may start the next one by itself: alarms come before that, and so do shutdowns.

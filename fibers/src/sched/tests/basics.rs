@@ -124,3 +124,27 @@ fn alarms_fire_in_order_and_never_early() {
         });
     }
 }
+
+/// Each one spawns the next, so the newest batch is always newer than what waits.
+fn chain(place: Place, stop: Arc<AtomicBool>) {
+    if !stop.load(Ordering::SeqCst) {
+        go_to(place, move || chain(place, stop));
+    }
+}
+
+#[test]
+fn none_that_waits_for_its_first_turn_is_forgotten_over_newer_ones() {
+    let _dog = watchdog(60);
+    for waiting in [Place::Auto, Place::Local] {
+        for newer in [Place::Auto, Place::Local] {
+            runtime(1).run(|| {
+                let stop = Arc::new(AtomicBool::new(false));
+                let flag = stop.clone();
+                let last = go_to(waiting, move || flag.store(true, Ordering::SeqCst));
+                yield_now();
+                chain(newer, stop);
+                last.event.wait();
+            });
+        }
+    }
+}
