@@ -384,8 +384,9 @@ impl Batches {
         let all = shares.all();
         // The larger shares stay: the one who feeds them is there, and so is the first one to be started.
         let (each, others) = (all / workers, all - all.div_ceil(workers));
-        let count = each.saturating_sub(already).min(others.saturating_sub(shares.gone));
-        batch.settled = shares.gone + count >= others;
+        let owed = each.saturating_sub(already).min(others.saturating_sub(shares.gone));
+        let count = owed.min(shares.waiting);
+        batch.settled = shares.gone + owed >= others;
         out.extend((0..count).map_while(|_| self.steal_at(at)));
     }
 

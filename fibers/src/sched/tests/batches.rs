@@ -181,3 +181,22 @@ fn a_batch_is_shared_once() {
         unsafe { Task::release(fiber.task().0) };
     }
 }
+
+#[test]
+fn a_share_is_taken_of_its_own_batch_only() {
+    let fibers = blocks(12);
+    let queue = Unstarted::new(true);
+    let mut out = Vec::new();
+    // Eight siblings, of which one waits; then others.
+    (0..8).for_each(|i| assert!(queue.push(1, fibers[i].task().0)));
+    (0..7).for_each(|_| out.extend(queue.pop_newest()));
+    (8..12).for_each(|i| assert!(queue.push(2, fibers[i].task().0)));
+    out.clear();
+    queue.take_share(2, 0, |task| id(task) < 8, &mut out);
+    assert_eq!(out.into_iter().map(id).collect::<Vec<_>>(), [7]);
+    assert_eq!(queue.close().into_iter().map(id).collect::<Vec<_>>(), [8, 9, 10, 11]);
+    for fiber in &fibers {
+        // SAFETY: in no queue, and never run.
+        unsafe { Task::release(fiber.task().0) };
+    }
+}
