@@ -188,9 +188,11 @@ impl Core {
         let idle_for = now - began;
         let watching = self.several && self.phase.get() <= phase::DRAIN;
         let may_trim = idle_for >= TRIM_NS || now.saturating_sub(self.trimmed.get()) >= TRIM_NS;
-        if may_trim && self.cache.borrow_mut().trim_some(TRIM_BATCH) {
+        if may_trim && self.cache.borrow().surplus() != 0 {
             self.trimmed.set(now);
-            return false;
+            if self.cache.borrow_mut().trim_some(TRIM_BATCH) {
+                return false;
+            }
         }
         // While it spins nobody looks at its poller.
         let longest = match self.shared.descriptors.load(Ordering::Relaxed) {

@@ -148,3 +148,33 @@ fn none_that_waits_for_its_first_turn_is_forgotten_over_newer_ones() {
         }
     }
 }
+
+/// Bursts of a few more fibers than a worker keeps stacks for, with pauses in between.
+#[test]
+fn a_short_pause_gives_back_one_batch_of_stacks_in_a_millisecond() {
+    const BURST: usize = 80;
+    let _dog = watchdog(60);
+    runtime(1).run(|| {
+        let stacks = here().unwrap().core().shared.stacks.clone();
+        let (began, mut trims) = (Instant::now(), 0);
+        for _ in 0..100 {
+            let (gate, arrived) = (Arc::new(Event::default()), Arc::new(Event::default()));
+            let all: Vec<_> = (0..BURST)
+                .map(|_| {
+                    let (gate, arrived) = (gate.clone(), arrived.clone());
+                    go(move || {
+                        arrived.signal();
+                        gate.wait();
+                    })
+                })
+                .collect();
+            (0..BURST).for_each(|_| arrived.wait());
+            (0..BURST).for_each(|_| gate.signal());
+            all.iter().for_each(|done| done.event.wait());
+            let before = stacks.in_use();
+            nap(100_000);
+            trims += u128::from(stacks.in_use() < before);
+        }
+        assert!(trims <= began.elapsed().as_millis() + 1, "{trims} in {:?}", began.elapsed());
+    });
+}
