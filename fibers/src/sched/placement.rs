@@ -28,13 +28,13 @@
 //!    16 or 1,000 that compute, main waits or computes         1.0    1.1    1.1
 //!    a pool of 8 that is there before its jobs                1.0    1.1    1.0 to 1.2
 //!    the same, jobs of 100 µs of sleep and 100 µs of work     1.3    1.4    1.3 to 1.4
-//!    1,000 that wait, of which 100 become busy                1.0    1.1    1.0 to 1.1
+//!    1,000 that wait, of which 100 become busy                1.0    1.1    1.0 to 1.3
 //!    a parent that joins each child, of 40 or 80 µs           1.0    1.0    1.0
 //!    a parent that spawns one at a time, of 40 or 80 µs       1.0    1.1    1.0
-//!    a pipeline of 8 stages, 20 µs each                       1.0    1.0    1.6 to 2.1
+//!    a pipeline of 8 stages, 20 µs each                       1.0    1.0    1.6 to 2.3
 //!    empty pools and pipelines that are fed at once           1.0    1.0    1.0
-//!    empty pool that is there before its jobs                 2.9    2.9    1.1
-//!    empty pipeline that is there before its items            1.9    2.6    3.5
+//!    empty pool that is there before its jobs                 2.9    2.9    1.1 to 1.8
+//!    empty pipeline that is there before its items            1.9    2.6    3 to 14
 //!    the same two, spawned locally                            1.0    1.0    1.0
 //! ```
 //!
