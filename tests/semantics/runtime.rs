@@ -1,5 +1,5 @@
 //! Cases that need a runtime: shutdown, deadlock reports, fibers of one worker, runtimes that meet (1, 23, 30, 53, 58, 64, 70;
-//! faults 8, 13 and 25).
+//! faults 8, 13, 25 and 30).
 
 use fibers::fiber::Builder;
 use fibers::op::{Nack, base, choice, never, with_nack};
@@ -441,4 +441,29 @@ fn c70_who_may_still_be_woken_is_no_deadlock() {
         let (success, report) = alone(program);
         assert!(success && !report.contains("deadlock"), "{program}: {report}");
     }
+}
+
+/// The alarm of the timeout goes off after the performer was told to look again, and before it does so.
+#[test]
+fn f30_a_timeout_that_is_over_does_not_begin_anew() {
+    const TIMEOUT: Duration = Duration::from_millis(100);
+    const MOMENT: Duration = Duration::from_millis(2);
+    on_workers(&[1], |_| {
+        let timer = time::Timer::new(LONG);
+        let performer = {
+            let timer = timer.clone();
+            spawn(move || timer.recv_op().timeout(TIMEOUT).perform())
+        };
+        // A stack of its own ends in the worker's loop, which looks at its alarms before the performer goes on.
+        let resetter = Builder::new().stack_size(4 << 20).spawn(move || {
+            time::sleep(MOMENT);
+            let began = time::now();
+            while began.elapsed() < TIMEOUT + MOMENT {}
+            timer.reset(LONG);
+        });
+        resetter.unwrap().join().unwrap();
+        time::sleep(TIMEOUT / 2);
+        assert!(performer.is_finished(), "the time that was over has begun anew");
+        assert_eq!(performer.join().unwrap(), Err(fibers::Elapsed));
+    });
 }

@@ -234,27 +234,3 @@ fn f30_a_stopped_timer_can_be_reset_for_those_who_wait() {
         assert!(!timer.stop());
     });
 }
-
-/// The alarm of the timeout goes off after the performer was told to look again, and before it does so.
-#[test]
-fn f30_a_timeout_that_is_over_does_not_begin_anew() {
-    const TIMEOUT: Duration = Duration::from_millis(100);
-    fibers::Runtime::builder().workers(1).build().unwrap().run(|| {
-        let timer = Timer::new(Duration::from_secs(3600));
-        let performer = {
-            let timer = timer.clone();
-            fibers::spawn(move || timer.recv_op().timeout(TIMEOUT).perform())
-        };
-        // A stack of its own ends in the worker's loop, which looks at its alarms before the performer goes on.
-        let resetter = fibers::fiber::Builder::new().stack_size(4 << 20).spawn(move || {
-            sleep(MOMENT);
-            let began = Instant::now();
-            while began.elapsed() < TIMEOUT + MOMENT {}
-            timer.reset(Duration::from_secs(3600));
-        });
-        resetter.unwrap().join().unwrap();
-        sleep(TIMEOUT / 2);
-        assert!(performer.is_finished(), "the time that was over has begun anew");
-        assert_eq!(performer.join().unwrap(), Err(Elapsed));
-    });
-}
