@@ -104,7 +104,8 @@ impl AlarmLeaf {
             fire: go_off,
         };
         let key = match self.when.get() {
-            When::After(delay) => here.arm_after(delay, alarm),
+            // Alone it is certain to wait, so the clock can be read, and siblings that compute do not delay the beginning.
+            When::After(delay) if !me.is_lone() => here.arm_after(delay, alarm),
             _ => here.arm(self.resolve(), alarm),
         };
         self.armed.set(Some((here, key)));
