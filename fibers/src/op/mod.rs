@@ -140,8 +140,9 @@ pub trait Op: Sized {
 
     /// This operation, or [`Elapsed`] once `duration` has passed since the perform began. If both are ready, the operation wins.
     ///
-    /// Never early. No clock is read for a timeout that is over before its worker has looked around, a few switches later; the time
-    /// counts from there.
+    /// Never early. The time counts from the worker's next look at its clock, which is after at most 16 turns of other fibers: no
+    /// clock is read for a perform that is over before that. Beside fibers that compute for a millisecond at a time it may so be up to
+    /// 16 ms late, as it may be late at its end.
     ///
     /// A duration too long to be represented never elapses.
     fn timeout(self, duration: Duration) -> Timeout<Self> {

@@ -234,6 +234,12 @@ impl Core {
         self.shared.workers.iter().any(|worker| !worker.unstarted.is_empty())
     }
 
+    /// Whether there is something to watch after all. Between two deep sleeps nobody is called for help, so it is asked again once
+    /// this sleep has been announced.
+    fn misses_spawns(&self) -> bool {
+        self.several && self.phase.get() <= phase::DRAIN && self.others_have_unstarted()
+    }
+
     /// Sleeps for `ns` at most (`u64::MAX`: without a limit), unless something has come meanwhile. True if it was woken.
     fn sleep(&self, mode: u32, ns: u64) -> bool {
         let (remote, deep) = (self.remote(), &self.shared.deep);
@@ -243,7 +249,8 @@ impl Core {
             && (remote.unstarted.is_empty() || self.stuck.get())
             && self.shared.phase.load(Ordering::SeqCst) == self.phase.get()
             && !self.board_asks()
-            && !self.may_end_anew();
+            && !self.may_end_anew()
+            && !(mode == DEEP && self.misses_spawns());
         if stay {
             let limit = (ns != u64::MAX).then(|| Duration::from_nanos(ns));
             let waited = remote.poller.wait(limit, &mut self.events.borrow_mut());
