@@ -65,6 +65,29 @@ fn c02_an_empty_slot_is_never() {
     });
 }
 
+/// Absent branches and nested lists shift the numbers of the leaves: whoever waits at all of them gets what the right one had.
+#[test]
+fn c02_absent_branches_shift_no_others() {
+    everywhere(|on| {
+        let (tx, rx): (Vec<_>, Vec<_>) = (0..8).map(|_| channel::<usize>(0)).unzip();
+        let performer = on.spawn(move || {
+            let branch = |i: usize| {
+                let leaves = choice(rx[i..][..i % 3].iter().map(Receiver::recv_op).collect::<Vec<_>>());
+                (!i.is_multiple_of(3)).then_some(leaves)
+            };
+            let once = || choice((0..8).map(branch).collect::<Vec<_>>()).perform();
+            (0..8).map(|_| once().unwrap()).collect::<Vec<_>>()
+        });
+        // Branches 0, 3 and 6 are absent; the others are 1, 2 3, 4, 5 6 and 7.
+        let order = [5, 1, 7, 2, 7, 4, 3, 6];
+        for i in order {
+            on.eventually(|| tx[i].waiting_receivers() > 0);
+            tx[i].send(i).unwrap();
+        }
+        assert_eq!(performer.join(), order);
+    });
+}
+
 #[test]
 fn c03_nested_choices_are_uniform_over_leaves() {
     everywhere(|_| {

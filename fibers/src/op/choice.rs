@@ -5,6 +5,7 @@ use super::branches::{Branches, Picker};
 use super::cell::{Attempt, Me};
 use super::graph::Graph;
 use crate::sched::WaitKind;
+use std::cell::Cell;
 
 /// One of several operations of the same output: whichever can be committed first; if several are ready, each of them with equal
 /// probability, counted over the leaves of nested choices.
@@ -393,8 +394,13 @@ impl<O: Op, I: Iterator<Item = O>> Choices<Iter> for I {
 #[expect(missing_debug_implementations, reason = "users cannot name it")]
 pub struct Many<C> {
     branches: C,
+    /// Of all branches together.
+    leaves: usize,
     /// Every branch is one leaf, so a leaf's number is its branch's index.
     flat: bool,
+    /// A branch, and the number of its first leaf: that of the last leaf looked for. A perform goes from leaf to leaf, and would
+    /// count all branches before each of them otherwise.
+    last: Cell<(usize, usize)>,
 }
 
 /// A collection of forced branches that stays in place.
@@ -429,21 +435,37 @@ impl<B: Branches, const N: usize> Stored for [B; N] {
 
 impl<C: Stored> Many<C> {
     fn new(branches: C) -> Self {
-        let flat = branches.slice().iter().all(|branch| branch.leaves() == 1);
-        Many { branches, flat }
+        let (mut leaves, mut flat) = (0, true);
+        for branch in branches.slice() {
+            let more = branch.leaves();
+            leaves += more;
+            flat &= more == 1;
+        }
+        Many {
+            branches,
+            leaves,
+            flat,
+            last: Cell::new((0, 0)),
+        }
     }
 
     /// The index of the branch that holds a leaf, and the leaf's number inside it.
-    fn find(&self, mut leaf: usize) -> (usize, usize) {
+    fn find(&self, leaf: usize) -> (usize, usize) {
         if self.flat {
             return (leaf, 0);
         }
-        for (i, branch) in self.branches.slice().iter().enumerate() {
-            let leaves = branch.leaves();
-            if leaf < leaves {
-                return (i, leaf);
+        let (mut branch, mut first) = self.last.get();
+        if leaf < first {
+            (branch, first) = (0, 0);
+        }
+        for candidate in &self.branches.slice()[branch..] {
+            let leaves = candidate.leaves();
+            if leaf - first < leaves {
+                self.last.set((branch, first));
+                return (branch, leaf - first);
             }
-            leaf -= leaves;
+            first += leaves;
+            branch += 1;
         }
         unreachable!("leaf {leaf} past the end of its choice")
     }
@@ -453,10 +475,7 @@ impl<C: Stored> ForcedGroup for Many<C> {
     type Output = <C::Branch as Branches>::Output;
 
     fn leaves(&self) -> usize {
-        match self.flat {
-            true => self.branches.slice().len(),
-            false => self.branches.slice().iter().map(Branches::leaves).sum(),
-        }
+        self.leaves
     }
 
     fn pick(&self, biased: bool, picker: &mut Picker) {
