@@ -1,8 +1,11 @@
-//! Hot paths allocate nothing, and a spawn allocates only if what it runs is large: counted by the allocator, on the one thread that runs all fibers.
+//! Hot paths allocate nothing, and a spawn allocates only if what it runs is large: counted by the
+//! allocator, on the thread or the two threads that run all fibers.
 
-use fibers::{Op, Runtime, channel, op, select, sleep, spawn, yield_now};
+use fibers::fiber::Builder;
+use fibers::{Cond, Op, Runtime, WaitGroup, channel, op, select, sleep, spawn, yield_now};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::sync::Arc;
 use std::time::Duration;
 
 struct Counting;
@@ -194,5 +197,135 @@ fn spawns() {
         };
         // The two are the channel and its buffer.
         assert_eq!(allocations(burst), ROUNDS * 2);
+    });
+}
+
+/// Runs `main` on a runtime of one worker, and on one of two. It is told which worker is the farthest from it.
+fn near_and_far(main: impl Fn(usize)) {
+    for workers in [1, 2] {
+        let runtime = Runtime::builder().workers(workers).build().expect("a runtime");
+        runtime.run(|| main(workers - 1));
+    }
+}
+
+/// As [`allocations`], of this thread and of worker `far`.
+#[track_caller]
+fn allocations_with(far: usize, mut round: impl FnMut()) -> u64 {
+    let count_there = || {
+        let reader = Builder::new().worker(far).spawn(|| ALLOCATIONS.get());
+        reader.expect("a stack").join().expect("it reads a number")
+    };
+    (0..ROUNDS).for_each(|_| round());
+    // Some at first, so that what is kept over there has grown to its size.
+    let there = [(); 4].map(|()| count_there())[3];
+    let here = ALLOCATIONS.get();
+    (0..ROUNDS).for_each(|_| round());
+    let here = ALLOCATIONS.get() - here;
+    // On one worker both are the same thread, and to ask allocates no more than the rounds do.
+    if far == 0 { here } else { here + count_there() - there }
+}
+
+fn partner(far: usize, f: impl FnOnce() + Send + 'static) {
+    drop(Builder::new().worker(far).spawn(f).expect("a stack"));
+}
+
+#[test]
+fn channels_near_and_far() {
+    near_and_far(|far| {
+        let (there, received) = channel::<u64>(0);
+        let (answer, back) = channel(0);
+        partner(far, move || {
+            received.iter().for_each(|v| answer.send(v).expect("it waits for that"))
+        });
+        let round_trip = || assert_eq!((there.send(7), back.recv()), (Ok(()), Ok(7)));
+        assert_eq!(allocations_with(far, round_trip), 0);
+        let (tx, rx) = channel::<u64>(8);
+        partner(far, move || while tx.send(1).is_ok() {});
+        assert_eq!(allocations_with(far, || assert_eq!(rx.recv(), Ok(1))), 0);
+        let (_quiet, quit) = channel::<()>(0);
+        let data_or_quit = || {
+            select! {
+                v = <-rx => assert_eq!(v, Ok(1)),
+                <-quit => unreachable!(),
+            }
+        };
+        assert_eq!(allocations_with(far, data_or_quit), 0);
+        let ask_or_quit = || {
+            select! {
+                there <- 7 => assert_eq!(back.recv(), Ok(7)),
+                <-quit => unreachable!(),
+            }
+        };
+        assert_eq!(allocations_with(far, ask_or_quit), 0);
+        // The answer from afar may be there at once, each time so far, and then there has been no alarm yet.
+        sleep(Duration::from_micros(1));
+        let in_time = || {
+            there.send(7).expect("the partner lives");
+            assert_eq!(back.recv_timeout(Duration::from_secs(60)), Ok(7));
+        };
+        assert_eq!(allocations_with(far, in_time), 0);
+    });
+}
+
+#[test]
+fn time_near_and_far() {
+    near_and_far(|far| {
+        partner(far, || {
+            loop {
+                yield_now();
+            }
+        });
+        assert_eq!(allocations_with(far, yield_now), 0);
+        assert_eq!(allocations_with(far, || sleep(Duration::from_micros(1))), 0);
+        let (_quiet, rx) = channel::<u64>(0);
+        let too_late = || assert!(rx.recv_timeout(Duration::from_micros(1)).is_err());
+        assert_eq!(allocations_with(far, too_late), 0);
+    });
+}
+
+#[test]
+fn spawn_and_join_near_and_far() {
+    near_and_far(|far| {
+        let join = || assert_eq!(spawn(|| 7).join().unwrap(), 7);
+        let count = allocations_with(far, join);
+        // A watcher that takes some of them has to hold them.
+        assert!(if far == 0 { count == 0 } else { count <= ROUNDS }, "{count}");
+        let join = || assert_eq!(Builder::new().worker(far).spawn(|| 7).unwrap().join().unwrap(), 7);
+        let count = allocations_with(far, join);
+        assert!(count <= ROUNDS, "{count}");
+    });
+}
+
+#[test]
+fn wait_group_near_and_far() {
+    near_and_far(|far| {
+        let wg = WaitGroup::new();
+        let (tx, rx) = channel::<()>(0);
+        let done = wg.clone();
+        partner(far, move || rx.iter().for_each(|()| done.done()));
+        let wait = || {
+            wg.add(1);
+            tx.send(()).expect("the partner lives");
+            wg.wait();
+        };
+        assert_eq!(allocations_with(far, wait), 0);
+    });
+}
+
+#[test]
+fn cond_near_and_far() {
+    near_and_far(|far| {
+        // A cond is an object of its own, and can be signalled once.
+        let conds: Arc<[Cond]> = (0..2 * ROUNDS).map(|_| Cond::new()).collect();
+        let (tx, rx) = channel::<usize>(0);
+        let to_signal = conds.clone();
+        partner(far, move || rx.iter().for_each(|i| to_signal[i].signal()));
+        let mut i = 0;
+        let wait = || {
+            tx.send(i).expect("the partner lives");
+            conds[i].wait();
+            i += 1;
+        };
+        assert_eq!(allocations_with(far, wait), 0);
     });
 }
