@@ -205,7 +205,8 @@ impl Core {
         }
     }
 
-    /// What the fiber that was started last waits for, if it has not been resumed since, and has spawned nothing before.
+    /// What the fiber that was started last waits for now, if no other has ended since and it has spawned nothing in its first
+    /// slice. It may have gone on in between: whoever asks for more than that compares slices.
     pub(super) fn last_start_waits_for(&self) -> Option<WaitKind> {
         if self.fresh.get() == NO_SLICE || self.spawned.get() == self.fresh.get() {
             return None;
