@@ -27,7 +27,7 @@
 //!    a chain of 2,000 (sieve)                                 0.5    0.5    1.1 to 1.5
 //!    16 or 1,000 that compute, main waits or computes         1.0    1.1    1.1
 //!    a pool of 8 that is there before its jobs                1.0    1.1    1.0 to 1.2
-//!    the same, jobs of 100 µs of sleep and 100 µs of work     1.3    1.4    1.3 to 1.4
+//!    the same, jobs of 100 µs of sleep and 100 µs of work     1.2    1.2    1.3 to 1.4
 //!    1,000 that wait, of which 100 become busy                1.0    1.1    1.0 to 1.3
 //!    a parent that joins each child, of 40 or 80 µs           1.0    1.0    1.0
 //!    a parent that spawns one at a time, of 40 or 80 µs       1.0    1.1    1.0
