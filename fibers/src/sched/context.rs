@@ -239,6 +239,15 @@ impl Core {
     /// Suspends the running fiber and goes on with the next one, right from here if it has been started.
     #[inline(always)]
     pub(super) fn suspend(&self, task: &Task) {
+        if !self.switch_to_started(task) {
+            self.suspend_to_new(task);
+        }
+    }
+
+    /// Goes on with the next started fiber, if there is one and the turn is not over; returns when this one is resumed. False,
+    /// and nothing is done, otherwise.
+    #[inline(always)]
+    fn switch_to_started(&self, task: &Task) -> bool {
         let budget = self.budget.get();
         if budget != 0
             && let Some(next) = self.started.pop()
@@ -250,25 +259,16 @@ impl Core {
                 // through a queue as well, or never, and then its stack stays as it is.
                 unsafe { self.hop(task.sp.as_ptr(), next.as_ref().sp.get()) };
             }
-            return;
+            return true;
         }
-        self.suspend_to_new(task);
+        false
     }
 
     /// Suspends the running fiber where the turn is over, or no other one can go on. An unstarted one begins right from here if
     /// a stack lies ready and no rule asks for the worker's own look at it.
     #[inline(never)]
     fn suspend_to_new(&self, task: &Task) {
-        if self.budget.get() == 0
-            && self.turn_in_place()
-            && let Some(next) = self.started.pop()
-        {
-            self.budget.set(self.budget.get() - 1);
-            if next != NonNull::from(task) {
-                self.current.set(next.as_ptr());
-                // SAFETY: as in `suspend`.
-                unsafe { self.hop(task.sp.as_ptr(), next.as_ref().sp.get()) };
-            }
+        if self.budget.get() == 0 && self.turn_in_place() && self.switch_to_started(task) {
             return;
         }
         if self.budget.get() != 0

@@ -174,7 +174,7 @@ impl Core {
         if self.answer_board() {
             return true;
         }
-        if self.several && self.phase.get() <= phase::DRAIN && self.watch(now) {
+        if self.is_watcher() && self.watch(now) {
             return true;
         }
         match self.phase.get() {
@@ -186,7 +186,7 @@ impl Core {
     /// True if somebody has woken the worker.
     fn wait_a_little(&self, began: u64, now: u64) -> bool {
         let idle_for = now - began;
-        let watching = self.several && self.phase.get() <= phase::DRAIN;
+        let watching = self.is_watcher();
         let may_trim = idle_for >= TRIM_NS || now.saturating_sub(self.trimmed.get()) >= TRIM_NS;
         if may_trim && self.cache.borrow().surplus() != 0 {
             self.trimmed.set(now);
@@ -229,6 +229,11 @@ impl Core {
         woken
     }
 
+    /// Whether there are others from whom it may take fibers, and still may.
+    fn is_watcher(&self) -> bool {
+        self.several && self.phase.get() <= phase::DRAIN
+    }
+
     /// Whether there is anything that a watcher may take, once it has waited long enough.
     fn others_have_unstarted(&self) -> bool {
         self.shared.workers.iter().any(|worker| !worker.unstarted.is_empty())
@@ -237,7 +242,7 @@ impl Core {
     /// Whether there is something to watch after all. Between two deep sleeps nobody is called for help, so it is asked again once
     /// this sleep has been announced.
     fn misses_spawns(&self) -> bool {
-        self.several && self.phase.get() <= phase::DRAIN && self.others_have_unstarted()
+        self.is_watcher() && self.others_have_unstarted()
     }
 
     /// Sleeps for `ns` at most (`u64::MAX`: without a limit), unless something has come meanwhile. True if it was woken.

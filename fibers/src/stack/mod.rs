@@ -147,19 +147,16 @@ impl Stack {
     /// Gives the stack up for ever without touching it: a fiber is suspended on it, and whoever still has pointers into
     /// its frames must find them as they are. The memory stays mapped until the process ends.
     pub(crate) fn leak(self) {
-        let stack = ManuallyDrop::new(self);
-        if !stack.has_own_mapping() {
-            stack.pool.keep_slab_of(stack.base());
+        if !self.has_own_mapping() {
+            self.pool.keep_slab_of(self.base());
         }
-        // SAFETY: `stack` is not dropped and not used any more, so the count it held passes to the result.
-        drop(unsafe { ptr::read(&stack.pool) });
+        self.dissolve();
     }
 
-    /// Ends the ownership of a slot that goes back to the pool by other means.
+    /// Ends the ownership of the memory, whatever becomes of that.
     fn dissolve(self) {
-        debug_assert!(!self.has_own_mapping() && !self.is_under_our_feet());
         let stack = ManuallyDrop::new(self);
-        // SAFETY: as in `leak`.
+        // SAFETY: `stack` is not dropped and not used any more, so the count it held passes to the result.
         drop(unsafe { ptr::read(&stack.pool) });
     }
 

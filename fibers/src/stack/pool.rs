@@ -222,6 +222,8 @@ impl StackPool {
 
     /// As if each of these stacks of the pool were dropped, in one call to the system.
     pub(super) fn take_back(&self, stacks: Vec<Stack>) {
+        let whole = |stack: &Stack| !stack.has_own_mapping() && !stack.is_under_our_feet();
+        debug_assert!(stacks.iter().all(whole), "these are slots of the pool, and not in use");
         let slots: Vec<Slot> = stacks.iter().map(Stack::base).collect();
         // Their slots are owned by the list now.
         stacks.into_iter().for_each(Stack::dissolve);
