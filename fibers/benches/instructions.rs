@@ -9,7 +9,14 @@
 //! mispredicted branches or what a locked instruction costs: `workloads` measures those. Under `cargo test --benches`, which
 //! does not pass `--bench`, each path runs a little without valgrind, as a check.
 
-use fibers::{Receiver, Runtime, Sender, WaitGroup, channel, select, spawn, yield_now};
+#[path = "programs/crowd.rs"]
+mod crowd;
+#[path = "programs/skynet.rs"]
+mod skynet;
+
+use crowd::crowd;
+use fibers::{Runtime, WaitGroup, channel, select, spawn, yield_now};
+use skynet::skynet;
 use std::env::{args, current_exe};
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -343,23 +350,6 @@ fn buffered(n: usize) {
     assert_eq!(rx.iter().sum::<usize>(), n * (n - 1) / 2);
 }
 
-/// Eight producers, eight consumers, room for 128.
-fn crowd(n: usize) {
-    let (tx, rx) = channel(128);
-    let (producers, consumers) = (WaitGroup::new(), WaitGroup::new());
-    for _ in 0..8 {
-        let tx: Sender<usize> = tx.clone();
-        producers.go(move || (0..n / 8).for_each(|i| tx.send(i).unwrap()));
-    }
-    for _ in 0..8 {
-        let rx: Receiver<usize> = rx.clone();
-        consumers.go(move || rx.iter().for_each(drop));
-    }
-    producers.wait();
-    tx.close();
-    consumers.wait();
-}
-
 /// A timeout that never fires: a timer is armed and cancelled each time.
 fn receive_with_timeout(n: usize) {
     let (tx, rx) = channel(0);
@@ -372,22 +362,6 @@ fn receive_with_timeout(n: usize) {
 /// Trees of a thousand leaves, ten fibers to a node, one tree after the other; N leaves in all.
 fn trees(n: usize) {
     for _ in 0..n.div_ceil(1000) {
-        let (tx, rx) = channel(0);
-        spawn(move || tree(&tx, 0, 1000));
-        assert_eq!(rx.recv(), Ok(499_500));
+        assert_eq!(skynet(1000), 499_500);
     }
-}
-
-fn tree(parent: &Sender<usize>, number: usize, size: usize) {
-    if size == 1 {
-        parent.send(number).unwrap();
-        return;
-    }
-    let (tx, rx) = channel(0);
-    for i in 0..10 {
-        let tx = tx.clone();
-        spawn(move || tree(&tx, number + i * (size / 10), size / 10));
-    }
-    let sum = (0..10).map(|_| rx.recv().unwrap()).sum();
-    parent.send(sum).unwrap();
 }

@@ -4,7 +4,17 @@
 //! `workloads WORKLOAD [N]` prints `WORKLOAD fibers NS ns/op MS ms [extra]`. The number of workers is `FIBERS_WORKERS`. Without a
 //! workload all of them run in turn; under `cargo test --benches`, which does not pass `--bench`, with a small N, as a check.
 
-use fibers::{Receiver, Sender, WaitGroup, channel, run, select, sleep, spawn, yield_now};
+#[path = "programs/crowd.rs"]
+mod crowd;
+#[path = "programs/sieve.rs"]
+mod sieve;
+#[path = "programs/skynet.rs"]
+mod skynet;
+
+use crowd::crowd;
+use fibers::{WaitGroup, channel, run, select, sleep, spawn, yield_now};
+use sieve::sieve;
+use skynet::skynet;
 use std::fmt::Display;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -17,12 +27,12 @@ const WORKLOADS: &[Workload] = &[
     ("spawn", 2_000_000, 100, spawning),
     ("spawnjoin", 1_000_000, 100, spawn_join),
     ("pingpong", 3_000_000, 1000, ping_pong),
-    ("sieve", 2000, 20, sieve),
+    ("sieve", 2000, 20, sieve_of),
     ("select", 2_000_000, 1000, select_of_4),
     ("selectquit", 3_000_000, 1000, select_or_quit),
     ("default", 20_000_000, 1000, select_with_default),
     ("buffered", 10_000_000, 1000, buffered),
-    ("mpmc", 4_000_000, 1000, crowd),
+    ("mpmc", 4_000_000, 1000, crowd_of_16),
     ("timeout", 1_000_000, 1000, receive_with_timeout),
     ("sleepers", 100_000, 10, sleepers),
     ("parked", 1_000_000, 100, parked),
@@ -118,24 +128,9 @@ fn ping_pong(bench: &Bench) {
 }
 
 /// A chain of filters that grows by one fiber per prime.
-fn sieve(bench: &Bench) {
+fn sieve_of(bench: &Bench) {
     let start = Instant::now();
-    let (tx, mut rx) = channel(0);
-    spawn(move || (2..).try_for_each(|i: usize| tx.send(i)));
-    let mut last = 0;
-    for _ in 0..bench.n {
-        let prime = rx.recv().unwrap();
-        last = prime;
-        let (out, filtered) = channel(0);
-        let numbers = std::mem::replace(&mut rx, filtered);
-        spawn(move || {
-            for v in numbers {
-                if v % prime != 0 && out.send(v).is_err() {
-                    return;
-                }
-            }
-        });
-    }
+    let last = sieve(bench.n);
     bench.report(bench.n, start, last);
 }
 
@@ -213,22 +208,9 @@ fn buffered(bench: &Bench) {
 }
 
 /// Eight producers, eight consumers, room for 128.
-fn crowd(bench: &Bench) {
-    let each = bench.n / 8;
-    let (tx, rx) = channel(128);
-    let (producers, consumers) = (WaitGroup::new(), WaitGroup::new());
+fn crowd_of_16(bench: &Bench) {
     let start = Instant::now();
-    for _ in 0..8 {
-        let tx: Sender<usize> = tx.clone();
-        producers.go(move || (0..each).for_each(|i| tx.send(i).unwrap()));
-    }
-    for _ in 0..8 {
-        let rx: Receiver<usize> = rx.clone();
-        consumers.go(move || rx.iter().for_each(drop));
-    }
-    producers.wait();
-    tx.close();
-    consumers.wait();
+    crowd(bench.n);
     bench.report(bench.n, start, "");
 }
 
@@ -301,24 +283,7 @@ fn memory_kb() -> usize {
 
 /// A tree of fibers, ten to a node, whose leaves are numbered and summed up.
 fn skynet_of(bench: &Bench) {
-    let size = bench.n;
     let start = Instant::now();
-    let (tx, rx) = channel(0);
-    spawn(move || skynet(&tx, 0, size));
-    let sum = rx.recv().unwrap();
+    let sum = skynet(bench.n);
     bench.report(bench.n, start, sum);
-}
-
-fn skynet(parent: &Sender<usize>, number: usize, size: usize) {
-    if size == 1 {
-        parent.send(number).unwrap();
-        return;
-    }
-    let (tx, rx) = channel(0);
-    for i in 0..10 {
-        let tx = tx.clone();
-        spawn(move || skynet(&tx, number + i * (size / 10), size / 10));
-    }
-    let sum = (0..10).map(|_| rx.recv().unwrap()).sum();
-    parent.send(sum).unwrap();
 }

@@ -11,8 +11,14 @@
 //! that computes is its work by the cores that it can have; that of a program that talks is its own time on one worker.
 //! Under `cargo test --benches`, which does not pass `--bench`, every program is run once, with little to do, as a check.
 
+#[path = "../programs/crowd.rs"]
+mod crowd;
 mod machine;
 mod scenarios;
+#[path = "../programs/sieve.rs"]
+mod sieve;
+#[path = "../programs/skynet.rs"]
+mod skynet;
 
 use fibers::Runtime;
 use machine::{Hog, cores_for, hog_until_told};

@@ -1,9 +1,12 @@
 //! The programs. Each is what somebody would write, and each is hard on some rule of placement.
 
 use crate::Sample;
+use crate::crowd::crowd;
 use crate::machine::compute;
+use crate::sieve::sieve;
+use crate::skynet::skynet;
 use fibers::fiber::Builder;
-use fibers::{Receiver, Sender, WaitGroup, channel, sleep, spawn, spawn_blocking, spawn_local};
+use fibers::{WaitGroup, channel, sleep, spawn, spawn_blocking, spawn_local};
 use std::time::{Duration, Instant};
 
 /// What a program's time is compared with.
@@ -28,9 +31,9 @@ const fn scenario(name: &'static str, ideal: Ideal, run: fn(usize) -> Sample) ->
 
 pub(crate) const SCENARIOS: [Scenario; 35] = [
     scenario("ping-pong", OneWorker, ping_pong),
-    scenario("crowd", OneWorker, crowd),
-    scenario("sieve", OneWorker, sieve),
-    scenario("skynet", OneWorker, skynet),
+    scenario("crowd", OneWorker, crowd_of_16),
+    scenario("sieve", OneWorker, sieve_of_2000),
+    scenario("skynet", OneWorker, skynet_of_a_million),
     scenario("burst", OneWorker, burst),
     scenario("fan-out-16", AllCores, |part| fan_out(no_pause, &FEW, Nothing, part)),
     scenario("fan-out-16-late", AllCores, |part| fan_out(sleep_50_ms, &FEW, Nothing, part)),
@@ -139,63 +142,23 @@ fn ping_pong(part: usize) -> Sample {
 }
 
 /// Eight producers and eight consumers on one channel.
-fn crowd(part: usize) -> Sample {
-    let each = 250_000 / part;
-    let (tx, rx) = channel(128);
-    let (producers, consumers) = (WaitGroup::new(), WaitGroup::new());
+fn crowd_of_16(part: usize) -> Sample {
     let start = Instant::now();
-    for _ in 0..8 {
-        let tx: Sender<usize> = tx.clone();
-        producers.go(move || (0..each).for_each(|i| tx.send(i).unwrap()));
-    }
-    for _ in 0..8 {
-        let rx: Receiver<usize> = rx.clone();
-        consumers.go(move || rx.iter().for_each(drop));
-    }
-    producers.wait();
-    tx.close();
-    consumers.wait();
+    crowd(2_000_000 / part);
     since(start, Duration::ZERO)
 }
 
 /// A chain of 2,000 filters that grows by one fiber per prime.
-fn sieve(part: usize) -> Sample {
+fn sieve_of_2000(part: usize) -> Sample {
     let start = Instant::now();
-    let (tx, mut rx) = channel(0);
-    spawn(move || (2..).try_for_each(|i: usize| tx.send(i)));
-    for _ in 0..2000 / part {
-        let prime = rx.recv().unwrap();
-        let (out, filtered) = channel(0);
-        let numbers = std::mem::replace(&mut rx, filtered);
-        spawn(move || {
-            for v in numbers {
-                if v % prime != 0 && out.send(v).is_err() {
-                    return;
-                }
-            }
-        });
-    }
+    sieve(2000 / part);
     since(start, Duration::ZERO)
 }
 
 /// A tree of a million fibers, ten to a node.
-fn skynet(part: usize) -> Sample {
-    fn node(parent: &Sender<usize>, number: usize, size: usize) {
-        if size == 1 {
-            parent.send(number).unwrap();
-            return;
-        }
-        let (tx, rx) = channel(0);
-        for i in 0..10 {
-            let tx = tx.clone();
-            spawn(move || node(&tx, number + i * (size / 10), size / 10));
-        }
-        parent.send((0..10).map(|_| rx.recv().unwrap()).sum()).unwrap();
-    }
+fn skynet_of_a_million(part: usize) -> Sample {
     let start = Instant::now();
-    let (tx, rx) = channel(0);
-    spawn(move || node(&tx, 0, if part == 1 { 1_000_000 } else { 1000 }));
-    rx.recv().unwrap();
+    skynet(if part == 1 { 1_000_000 } else { 1000 });
     since(start, Duration::ZERO)
 }
 
