@@ -148,6 +148,22 @@ impl On {
     }
 }
 
+/// Runs a test with every kind of performer; under Miri, which knows no fibers, with threads alone.
+pub fn everywhere(test: impl Fn(On)) {
+    On::Threads.run(&test);
+    if !cfg!(miri) {
+        on_workers(&[1, 2], test);
+    }
+}
+
+/// Runs a stress test with every kind of performer, and with more workers than there may be processors.
+pub fn under_stress(test: impl Fn(On)) {
+    everywhere(&test);
+    if !cfg!(miri) {
+        On::Fibers(4).run(&test);
+    }
+}
+
 /// A runtime of that many workers, with the seed of the process.
 pub fn runtime(workers: usize) -> Runtime {
     Runtime::builder()

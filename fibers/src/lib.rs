@@ -58,7 +58,6 @@ mod queue;
 mod sched;
 #[cfg(not(loom))]
 mod stack;
-#[cfg(not(loom))]
 pub mod sync;
 #[cfg(not(loom))]
 mod sys;
@@ -83,7 +82,6 @@ pub use op::{Elapsed, Op};
 pub use queue::Queue;
 #[cfg(not(loom))]
 pub use sched::{Deadlock, Fiber, Handle, Runtime, RuntimeBuilder, Shutdown, run};
-#[cfg(not(loom))]
 pub use sync::WaitGroup;
 pub use time::sleep;
 

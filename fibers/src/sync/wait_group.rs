@@ -110,6 +110,7 @@ impl WaitGroup {
     }
 
     /// Adds one, runs `f` in a new fiber, and counts it done when `f` ends, also by a panic.
+    #[cfg(not(loom))]
     #[track_caller]
     pub fn go<T: Send + 'static>(&self, f: impl FnOnce() -> T + Send + 'static) -> crate::JoinHandle<T> {
         self.add(1);
@@ -121,8 +122,10 @@ impl WaitGroup {
     }
 }
 
+#[cfg(not(loom))]
 struct DoneOnDrop(WaitGroup);
 
+#[cfg(not(loom))]
 impl Drop for DoneOnDrop {
     fn drop(&mut self) {
         self.0.done();

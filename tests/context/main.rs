@@ -1,0 +1,2 @@
+//! Contexts, regions that must not suspend, and the watchdog.
+#![cfg(not(loom))]

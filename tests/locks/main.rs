@@ -1,0 +1,2 @@
+//! Mutex, RwLock and Condvar.
+#![cfg(not(loom))]

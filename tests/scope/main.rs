@@ -1,0 +1,2 @@
+//! Scopes, error groups, races, single flights, pools and parallel maps.
+#![cfg(not(loom))]

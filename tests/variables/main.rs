@@ -1,0 +1,2 @@
+//! Synchronising variables: IVar, MVar, Mailbox, Broadcast, Watch, swap channels, and atomics that can be waited for.
+#![cfg(not(loom))]

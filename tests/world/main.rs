@@ -1,0 +1,2 @@
+//! Descriptors, sockets, files, processes and signals.
+#![cfg(not(loom))]
