@@ -107,8 +107,12 @@ impl Here {
         current().wheel.borrow_mut().remove(key).is_some()
     }
 
-    pub(crate) fn may_not_suspend(self) -> bool {
+    pub(crate) fn spend(self) -> bool {
         false
+    }
+
+    pub(crate) fn held_up(self) -> bool {
+        unreachable!("the model has no other fibers to let run")
     }
 
     pub(crate) fn refuse_to_suspend(self) -> ! {

@@ -3,7 +3,7 @@
 
 use fibers::fiber::Builder;
 use fibers::op::{Nack, base, choice, never, with_nack};
-use fibers::{Op, channel, spawn, spawn_local, time, unbounded, yield_now};
+use fibers::{Op, Receiver, channel, spawn, spawn_local, time, unbounded, yield_now};
 use fibers_tests::{Counter, Drops, HANG, On, finish, on_workers, quiet_panic, rounds, runtime, watchdog};
 use std::process::Command;
 use std::rc::Rc;
@@ -284,6 +284,41 @@ fn an_unstarted_fiber_does_not_wait_for_one_that_yields() {
             assert!(yields <= 64, "{yields} turns of a sibling before the first");
         }
     });
+}
+
+/// Whoever finds a value each time need not wait, but lets the others of its worker have their turns.
+#[test]
+fn c50_what_is_always_ready_lets_others_run() {
+    const VALUES: u32 = 20_000;
+    let receive: [(&str, fn(&Receiver<u32>, &Receiver<u32>)); _] = [
+        ("lone", |rx, _| assert!(rx.recv().is_ok())),
+        ("choice", |rx, never| {
+            assert!(choice((rx.recv_op(), never.recv_op())).perform().is_ok())
+        }),
+        ("timeout", |rx, _| assert!(rx.recv_timeout(LONG).is_ok())),
+    ];
+    for (how, receive) in receive {
+        on_workers(&[1], |_| {
+            let (tx, rx) = unbounded();
+            let (_silent, never) = unbounded();
+            (0..VALUES).for_each(|i| tx.send(i).unwrap());
+            let alarm = Arc::new(AtomicBool::new(false));
+            let (ring, ran) = (alarm.clone(), spawn(|| ()));
+            spawn(move || {
+                time::sleep(Duration::from_nanos(1));
+                ring.store(true, Ordering::Relaxed);
+            });
+            let mut received = 0;
+            while !(ran.is_finished() && alarm.load(Ordering::Relaxed)) {
+                assert!(
+                    received < VALUES,
+                    "{how}: all values were received before anybody else had a turn"
+                );
+                receive(&rx, &never);
+                received += 1;
+            }
+        });
+    }
 }
 
 #[test]

@@ -28,7 +28,7 @@ use std::time::Duration;
 #[inline(always)]
 pub(crate) fn perform<B: Branches>(mut branches: B) -> B::Output {
     let winner = match sched::here() {
-        Some(here) if here.may_not_suspend() => poll_only(&branches, here),
+        Some(here) if here.spend() && here.held_up() => poll_only(&branches, here),
         here if branches.leaves() != 1 => choose(&branches, here),
         Some(here) => lone_on_fiber(&branches, here),
         None => lone_on_thread(&branches),

@@ -20,7 +20,7 @@ use super::shared::Shared;
 use super::spawn::make_job;
 use super::task::{Body, FiberRef, Spec, Task, TaskRef, flag};
 use super::watcher::Watcher;
-use super::worker::{Alarm, Core, unusual};
+use super::worker::{Alarm, Core, PATIENCE, unusual};
 use crate::stack::Stack;
 use crate::timer::Key;
 
@@ -271,13 +271,32 @@ impl Here {
         let core = self.core();
         let before = core.forbidden.replace(Some(why));
         core.unusual.set(core.unusual.get() | unusual::FORBIDDEN);
+        core.patience.set(0);
         Unsuspended { here: self, before }
     }
 
-    /// Whether a guard of [`forbid_suspend`](Self::forbid_suspend) is held.
+    /// Counts a perform that begins. Whether it is to ask [`held_up`](Self::held_up) first.
     #[inline(always)]
-    pub(crate) fn may_not_suspend(self) -> bool {
-        self.core().unusual.get() & unusual::FORBIDDEN != 0
+    pub(crate) fn spend(self) -> bool {
+        let patience = &self.core().patience;
+        patience.set(patience.get() - 1);
+        patience.get() < 0
+    }
+
+    /// Whether a guard of [`forbid_suspend`](Self::forbid_suspend) is held. If there is none, others have their turn now, before
+    /// anything of the perform is tried.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn held_up(self) -> bool {
+        let core = self.core();
+        if core.forbidden.get().is_some() {
+            core.patience.set(0);
+            return true;
+        }
+        core.patience.set(PATIENCE);
+        core.budget.set(0); // so the worker looks around as well
+        self.yield_now();
+        false
     }
 
     /// What a suspension does while it is forbidden.

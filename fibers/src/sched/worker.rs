@@ -65,6 +65,11 @@ pub(super) mod unusual {
     pub(in crate::sched) const OFFERED: u32 = 1 << 2;
 }
 
+/// How many operations the fibers of a worker perform before one of them lets the worker look around first. Without that, a
+/// receiver whose channel is never empty does not suspend, and kept the timers of its worker waiting for 0.9 ms in the median. A
+/// turn costs 5 to 25 ns.
+pub(super) const PATIENCE: i32 = 256;
+
 /// What the wheel holds. When it is due the worker calls `fire(data)` on its own stack, holding no lock.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Alarm {
@@ -82,6 +87,8 @@ pub(super) struct Core {
     pub(super) budget: Cell<u32>,
     /// See [`unusual`].
     pub(super) unusual: Cell<u32>,
+    /// How many operations may still be performed; see [`PATIENCE`]. None while suspending is forbidden.
+    pub(super) patience: Cell<i32>,
     /// What the next fiber to go on is told.
     pub(super) verdict: Cell<Resumed>,
     /// The worker's own context, while a fiber runs.
@@ -172,6 +179,7 @@ impl Core {
             started: Started::new(),
             budget: Cell::new(0),
             unusual: Cell::new(0),
+            patience: Cell::new(PATIENCE),
             verdict: Cell::new(Resumed::Ready),
             native: Cell::new(Sp::NULL),
             left_native: Cell::new(false),
