@@ -7,7 +7,8 @@
 //! 2. Started before unstarted, newest batch first: see [`worker`](super::worker) and [`unstarted`](super::unstarted).
 //! 3. *Watching*: an idle worker takes the oldest unstarted fiber of a worker that does not get around to it: see
 //!    [`watch`](super::watch).
-//! 4. *Replicas*: siblings that all begin by waiting for a message or for a time are split among the workers.
+//! 4. *Replicas*: when a fiber begins by waiting, and only siblings of it are left to start, these are split among the workers:
+//!    after a wait for a message if nothing else can run, after a wait for a time in any case.
 //! 5. *Regime*: siblings that turn out to compute are split.
 //! 6. *Slack*: a worker with far more live fibers than another hands over unstarted ones.
 //! 7. Wakes from other workers overtake local ones: see [`worker`](super::worker).
