@@ -329,3 +329,23 @@ fn cond_near_and_far() {
         assert_eq!(allocations_with(far, wait), 0);
     });
 }
+
+/// Workers that have nothing to do look whether the process is at a deadlock.
+#[test]
+fn waiting_for_a_thread() {
+    near_and_far(|_| {
+        let (wake, woken) = channel(0);
+        let sender = std::thread::spawn(move || {
+            // So long that the workers sleep deeply, once what is kept has grown to its size.
+            for _ in 0..2 {
+                std::thread::sleep(Duration::from_millis(100));
+                wake.send(()).expect("it is waited for");
+            }
+        });
+        assert_eq!(woken.recv(), Ok(()));
+        let before = ALLOCATIONS.get();
+        assert_eq!(woken.recv(), Ok(()));
+        assert_eq!(ALLOCATIONS.get(), before);
+        sender.join().expect("it has sent");
+    });
+}
