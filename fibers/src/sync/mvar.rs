@@ -236,10 +236,14 @@ impl<T> MVar<T> {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
-    /// How many performs wait now: to take, read or swap, and to put.
-    fn waiting(&self) -> (usize, usize) {
-        let state = self.0.lock();
-        (state.takers.len(), state.putters.len())
+    /// How many performs wait now to take, read or swap: fibers and threads, lone or in a choice.
+    pub fn waiting_takers(&self) -> usize {
+        self.0.lock().takers.len()
+    }
+
+    /// How many performs wait now to put: fibers and threads, lone or in a choice.
+    pub fn waiting_putters(&self) -> usize {
+        self.0.lock().putters.len()
     }
 
     /// Ends a loan: hands the value to who has waited longest, and that of a putter to the next one, until it can stay.

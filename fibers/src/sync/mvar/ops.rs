@@ -172,8 +172,7 @@ impl<T> Side for Putting<'_, T> {
     fn output(&mut self, _: &mut Option<T>) {}
 
     fn graph(&self) -> Graph {
-        let (_, putters) = self.0.waiting();
-        Graph::leaf(format!("put into mvar ({putters} wait)"))
+        Graph::leaf(format!("put into mvar ({} wait)", self.0.waiting_putters()))
     }
 }
 
@@ -227,8 +226,7 @@ impl<T> Side for Taking<'_, T> {
     }
 
     fn graph(&self) -> Graph {
-        let (takers, _) = self.mvar.waiting();
-        Graph::leaf(format!("{} ({takers} wait)", self.what))
+        Graph::leaf(format!("{} ({} wait)", self.what, self.mvar.waiting_takers()))
     }
 }
 
