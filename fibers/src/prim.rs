@@ -12,14 +12,14 @@ pub(crate) mod plain {
 #[cfg(not(loom))]
 pub(crate) use std::sync::Arc;
 #[cfg(not(loom))]
-pub(crate) use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+pub(crate) use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering, fence};
 #[cfg(not(loom))]
 pub(crate) use std::thread::{Thread, current as current_thread, park, park_timeout};
 
 #[cfg(loom)]
 pub(crate) use loom::sync::Arc;
 #[cfg(loom)]
-pub(crate) use loom::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+pub(crate) use loom::sync::atomic::{AtomicU32, AtomicUsize, Ordering, fence};
 #[cfg(loom)]
 pub(crate) use loom::thread::{Thread, current as current_thread, park};
 
@@ -114,6 +114,15 @@ impl Drop for Witness {
     fn drop(&mut self) {
         self.write();
     }
+}
+
+/// Stands between a `SeqCst` update of an atomic and a `SeqCst` look at another one, which are in that order without it.
+///
+/// Loom takes such accesses for mere acquires and releases, and knows the order that they all have from fences alone.
+#[inline(always)]
+pub(crate) fn between_seq_cst() {
+    #[cfg(loom)]
+    loom::sync::atomic::fence(Ordering::SeqCst);
 }
 
 /// The store by which the holder of a lock or claim gives it back; somebody may [wait](Backoff::wait_for) for it.
