@@ -38,7 +38,7 @@
     reason = "intrusive nodes that other threads reach while their performer waits"
 )]
 
-use crate::prim::{self, AtomicU32, Backoff, Ordering, Thread, Witness};
+use crate::prim::{self, AtomicU32, Backoff, Ordering, Thread, Witness, const_fn};
 use crate::sched::{self, Here, TaskRef};
 use std::cell::{Cell as Plain, UnsafeCell};
 use std::fmt;
@@ -46,6 +46,8 @@ use std::marker::PhantomPinned;
 use std::mem::{self, MaybeUninit};
 use std::ops::{Deref, DerefMut};
 use std::ptr;
+
+mod grant;
 
 const PENDING: u32 = 0;
 const CLAIMED: u32 = 1;
@@ -753,6 +755,17 @@ impl<S: State> Source<S> {
             word: AtomicU32::new(state.readiness()),
             state: UnsafeCell::new(state),
             witness: Witness::new(),
+        }
+    }
+
+    const_fn! {
+        /// As [`Source::new`], in a static as well. `readiness` is what the state says of itself.
+        pub(crate) const fn new_const(state: S, readiness: u32) -> Self {
+            Source {
+                word: AtomicU32::new(readiness),
+                state: UnsafeCell::new(state),
+                witness: Witness::new(),
+            }
         }
     }
 

@@ -58,6 +58,10 @@ impl<S: Side> Leaf<S> {
         }
     }
 
+    pub(crate) fn side(&self) -> &S {
+        &self.side
+    }
+
     /// The slot of a leaf that is not published.
     pub(crate) fn slot(&mut self) -> &mut S::Slot {
         self.node.slot()

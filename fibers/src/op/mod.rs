@@ -316,4 +316,4 @@ macro_rules! forward_branches {
         }
     };
 }
-use forward_branches;
+pub(crate) use forward_branches;

@@ -1,5 +1,16 @@
 //! Synchronisation whose waiting is an operation.
 
+mod lazy;
+mod once;
+mod once_cell;
+mod semaphore;
 mod wait_group;
 
-pub use wait_group::{WaitGroup, WaitGroupOp};
+pub use crate::cond::{Cond, CondOp};
+pub use lazy::Lazy;
+pub use once::{Once, OnceOp};
+pub use once_cell::{OnceCell, OnceCellOp};
+pub use semaphore::{
+    AcquireError, AcquireOp, AcquireOwnedOp, AcquireTimeoutError, OwnedPermit, Permit, Semaphore, TryAcquireError,
+};
+pub use wait_group::{DoneGuard, WaitGroup, WaitGroupOp};
