@@ -1,5 +1,6 @@
 //! Synchronisation whose waiting is an operation.
 
+mod barrier;
 mod lazy;
 mod once;
 mod once_cell;
@@ -7,6 +8,7 @@ mod semaphore;
 mod wait_group;
 
 pub use crate::cond::{Cond, CondOp};
+pub use barrier::{Barrier, BarrierOp, BarrierWaitResult};
 pub use lazy::Lazy;
 pub use once::{Once, OnceOp};
 pub use once_cell::{OnceCell, OnceCellOp};

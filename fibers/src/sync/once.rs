@@ -306,7 +306,10 @@ impl<'a> Op for TurnOp<'a> {
     fn force(self) -> TurnBranches<'a> {
         let who = Who::me();
         let inside = self.0.0.lock().phase == Phase::Running(who);
-        assert!(!inside, "an initialiser waits for itself: it was called again from inside its own run");
+        assert!(
+            !inside,
+            "an initialiser waits for itself: it was called again from inside its own run"
+        );
         TurnBranches {
             once: self.0,
             leaf: Leaf::new(Calling(self.0), Turn { who, mine: false }),
@@ -376,7 +379,7 @@ impl<'a> Branches for TurnBranches<'a> {
     fn abandon(&mut self, _: Option<usize>) {}
 
     fn finish(&mut self, leaf: usize) -> Option<Running<'a>> {
-        self.leaf.finish(leaf).then_some(Running(self.once))
+        self.leaf.finish(leaf).then(|| Running(self.once))
     }
 
     fn graph(&self) -> Graph {

@@ -89,7 +89,10 @@ impl WaitGroup {
 
     fn change(&self, delta: isize) -> Result<(), &'static str> {
         let mut state = self.0.lock();
-        let sum = state.count.checked_add(delta).ok_or("WaitGroup: `add` has overflowed its counter")?;
+        let sum = state
+            .count
+            .checked_add(delta)
+            .ok_or("WaitGroup: `add` has overflowed its counter")?;
         if sum < 0 {
             return Err(TOO_OFTEN);
         }

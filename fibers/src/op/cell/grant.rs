@@ -10,7 +10,7 @@ use std::ptr;
 
 impl Cell {
     /// Whether its perform is over with certainty. A `false` may be outdated: who claims the cell will learn it.
-    fn is_final(&self) -> bool {
+    pub(super) fn is_final(&self) -> bool {
         !matches!(self.state().load(Ordering::Acquire), PENDING | CLAIMED)
     }
 }
@@ -36,12 +36,7 @@ impl<P> Queue<P> {
 
     /// Decides performs in order of arrival, for as long as the one at the head has a `wanted` node, up to a batch; `exchange`
     /// gives each what it is granted. Returns whether there may be more to decide.
-    pub(crate) fn grant(
-        &mut self,
-        batch: &mut Batch,
-        wanted: impl Fn(&P) -> bool,
-        mut exchange: impl FnMut(&mut P),
-    ) -> bool {
+    pub(crate) fn grant(&mut self, batch: &mut Batch, wanted: impl Fn(&P) -> bool, mut exchange: impl FnMut(&mut P)) -> bool {
         while let Some(node) = self.first_wanted(&wanted) {
             if batch.is_full() {
                 return true;
