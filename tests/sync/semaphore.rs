@@ -116,7 +116,7 @@ fn zero_permits_are_there_at_once() {
 #[test]
 fn too_many_permits() {
     panics_with("a semaphore cannot have so many permits", || {
-        drop(Semaphore::new(Semaphore::MAX_PERMITS + 1))
+        let _ = Semaphore::new(Semaphore::MAX_PERMITS + 1);
     });
     let semaphore = Semaphore::new(Semaphore::MAX_PERMITS);
     panics_with("a semaphore cannot have so many permits", || semaphore.add_permits(1));
