@@ -14,14 +14,14 @@ pub(crate) use std::sync::Arc;
 #[cfg(not(loom))]
 pub(crate) use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering, fence};
 #[cfg(not(loom))]
-pub(crate) use std::thread::{Thread, current as current_thread, park, park_timeout};
+pub(crate) use std::thread::{Thread, ThreadId, current as current_thread, park, park_timeout};
 
 #[cfg(loom)]
 pub(crate) use loom::sync::Arc;
 #[cfg(loom)]
 pub(crate) use loom::sync::atomic::{AtomicU32, AtomicUsize, Ordering, fence};
 #[cfg(loom)]
-pub(crate) use loom::thread::{Thread, current as current_thread, park};
+pub(crate) use loom::thread::{Thread, ThreadId, current as current_thread, park};
 
 #[cfg(loom)]
 loom::thread_local! {
@@ -42,6 +42,20 @@ pub(crate) fn park_timeout(time: std::time::Duration) {
     CLOCK.with(|clock| clock.set(clock.get() + time.as_nanos() as u64));
 }
 
+/// A function that is `const`, so that statics can be made with it; not so in the model, which is told of each primitive when it
+/// is made.
+macro_rules! const_fn {
+    ($(#[$attribute:meta])* $visible:vis const fn $($rest:tt)*) => {
+        #[cfg(not(loom))]
+        $(#[$attribute])*
+        $visible const fn $($rest)*
+        #[cfg(loom)]
+        $(#[$attribute])*
+        $visible fn $($rest)*
+    };
+}
+pub(crate) use const_fn;
+
 /// Stands beside data that several threads reach in turn, and is told of every access, so that the model checker finds accesses
 /// that nothing orders. Its end counts as a write: nobody may reach what lies beside it afterwards.
 ///
@@ -58,14 +72,16 @@ pub(crate) struct Witness {
 }
 
 impl Witness {
-    pub(crate) fn new() -> Self {
-        Witness {
-            #[cfg(loom)]
-            data: loom::cell::UnsafeCell::new(()),
-            #[cfg(loom)]
-            steps: AtomicU32::new(0),
-            #[cfg(loom)]
-            number: NUMBER.with(|number| *number),
+    const_fn! {
+        pub(crate) const fn new() -> Self {
+            Witness {
+                #[cfg(loom)]
+                data: loom::cell::UnsafeCell::new(()),
+                #[cfg(loom)]
+                steps: AtomicU32::new(0),
+                #[cfg(loom)]
+                number: NUMBER.with(|number| *number),
+            }
         }
     }
 

@@ -2,6 +2,7 @@
 //! allocator, on the thread or the two threads that run all fibers.
 
 use fibers::fiber::Builder;
+use fibers::sync::{Barrier, Lazy, Once, OnceCell, Semaphore};
 use fibers::{Cond, Op, Runtime, WaitGroup, channel, op, select, sleep, spawn, yield_now};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -347,5 +348,93 @@ fn waiting_for_a_thread() {
         assert_eq!(woken.recv(), Ok(()));
         assert_eq!(ALLOCATIONS.get(), before);
         sender.join().expect("it has sent");
+    });
+}
+
+#[test]
+fn semaphore_near_and_far() {
+    near_and_far(|far| {
+        let semaphore = Arc::new(Semaphore::new(1));
+        let at_once = || drop(semaphore.acquire().expect("it is open"));
+        assert_eq!(allocations(at_once), 0);
+        let owned = || drop(semaphore.clone().try_acquire_owned().expect("nobody holds it"));
+        assert_eq!(allocations(owned), 0);
+        let (_quiet, quit) = channel::<()>(0);
+        let permit_or_quit = || {
+            select! {
+                permit = semaphore.acquire_op() => drop(permit),
+                <-quit => unreachable!(),
+            }
+        };
+        assert_eq!(allocations(permit_or_quit), 0);
+        // Now it has to wait each time, lone or in a choice, until the partner adds permits.
+        let (tx, rx) = channel::<()>(0);
+        let theirs = semaphore.clone();
+        partner(far, move || rx.iter().for_each(|()| theirs.add_permits(2)));
+        let wait = || {
+            tx.send(()).expect("the partner lives");
+            semaphore.acquire_many(2).expect("it is open").forget();
+        };
+        assert_eq!(allocations_with(far, wait), 0);
+        let wait_or_quit = || {
+            tx.send(()).expect("the partner lives");
+            select! {
+                permit = semaphore.acquire_many_op(2) => permit.expect("it is open").forget(),
+                <-quit => unreachable!(),
+            }
+        };
+        assert_eq!(allocations_with(far, wait_or_quit), 0);
+    });
+}
+
+#[test]
+fn barrier_near_and_far() {
+    near_and_far(|far| {
+        let barrier = Arc::new(Barrier::new(2));
+        let theirs = barrier.clone();
+        partner(far, move || {
+            loop {
+                theirs.wait();
+            }
+        });
+        assert_eq!(allocations_with(far, || _ = barrier.wait()), 0);
+        let (_quiet, quit) = channel::<()>(0);
+        let all_or_quit = || {
+            select! {
+                _ = barrier.wait_op() => {}
+                <-quit => unreachable!(),
+            }
+        };
+        assert_eq!(allocations_with(far, all_or_quit), 0);
+    });
+}
+
+#[test]
+fn once_near_and_far() {
+    near_and_far(|far| {
+        let once = Once::new();
+        assert_eq!(allocations(|| once.call_once(|| ())), 0);
+        assert_eq!(allocations(|| Once::new().call_once(|| ())), 0);
+        assert_eq!(allocations(|| assert_eq!(*OnceCell::new().get_or_init(|| 7), 7)), 0);
+        assert_eq!(allocations(|| assert_eq!(*Lazy::new(|| 7), 7)), 0);
+        // The initialiser waits for the partner, and the caller for the initialiser.
+        let cells: Arc<[OnceCell<usize>]> = (0..2 * ROUNDS).map(|_| OnceCell::new()).collect();
+        let (tx, rx) = channel::<usize>(0);
+        let theirs = cells.clone();
+        partner(far, move || {
+            rx.iter().for_each(|i| {
+                theirs[i].get_or_init(|| {
+                    yield_now();
+                    i
+                });
+            });
+        });
+        let mut i = 0;
+        let wait = || {
+            tx.send(i).expect("the partner lives");
+            assert_eq!(cells[i].wait(), &i);
+            i += 1;
+        };
+        assert_eq!(allocations_with(far, wait), 0);
     });
 }

@@ -214,9 +214,12 @@ fn more_done_than_added() {
     group.add(1);
     group.done();
     group.wait();
-    group.add(usize::MAX);
+    panics_with("WaitGroup: `done` was called more often than `add` announced", || {
+        group.add(-1)
+    });
+    group.add(isize::MAX);
     panics_with("WaitGroup: `add` has overflowed its counter", || group.add(1));
-    assert_eq!(group.count(), usize::MAX);
+    assert_eq!(group.count(), isize::MAX.unsigned_abs());
 }
 
 #[test]

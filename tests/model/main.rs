@@ -6,6 +6,7 @@
 //! ```
 #![cfg(loom)]
 
+mod counts;
 mod events;
 mod meet;
 mod world;

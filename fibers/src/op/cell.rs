@@ -21,7 +21,8 @@
 //! 2. The node of a *lone* perform (one branch) is linked in one source only. Whoever holds that lock and finds the node linked
 //!    may decide it without a claim: nobody else can. Its decider unlinks it, so its performer locks nothing again.
 //! 3. Two cells are claimed only when a published choice meets a choice: the one at the lower address first. The claimer of the
-//!    second gives the first back if it fails. Waits for claims therefore run towards higher addresses and form no cycle.
+//!    second gives the first back if it fails. Waits for claims therefore run towards higher addresses and form no cycle. (A
+//!    barrier claims more than two, in the same order: [`Queue::rally`].)
 //! 4. Whoever meets `CLAIMED` waits; it does not skip, since the claimer may roll back. Holders of claims take no locks.
 //! 5. A node of the performer's own cell is never its counterpart.
 //! 6. A published performer that is decided by somebody else is woken exactly once and consumes that wake, even when it notices
@@ -38,7 +39,7 @@
     reason = "intrusive nodes that other threads reach while their performer waits"
 )]
 
-use crate::prim::{self, AtomicU32, Backoff, Ordering, Thread, Witness};
+use crate::prim::{self, AtomicU32, Backoff, Ordering, Thread, Witness, const_fn};
 use crate::sched::{self, Here, TaskRef};
 use std::cell::{Cell as Plain, UnsafeCell};
 use std::fmt;
@@ -46,6 +47,11 @@ use std::marker::PhantomPinned;
 use std::mem::{self, MaybeUninit};
 use std::ops::{Deref, DerefMut};
 use std::ptr;
+
+mod grant;
+mod rally;
+
+pub(crate) use rally::Rally;
 
 const PENDING: u32 = 0;
 const CLAIMED: u32 = 1;
@@ -753,6 +759,17 @@ impl<S: State> Source<S> {
             word: AtomicU32::new(state.readiness()),
             state: UnsafeCell::new(state),
             witness: Witness::new(),
+        }
+    }
+
+    const_fn! {
+        /// As [`Source::new`], in a static as well. `readiness` is what the state says of itself.
+        pub(crate) const fn new_const(state: S, readiness: u32) -> Self {
+            Source {
+                word: AtomicU32::new(readiness),
+                state: UnsafeCell::new(state),
+                witness: Witness::new(),
+            }
         }
     }
 

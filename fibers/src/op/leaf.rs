@@ -58,6 +58,15 @@ impl<S: Side> Leaf<S> {
         }
     }
 
+    pub(crate) fn side(&self) -> &S {
+        &self.side
+    }
+
+    /// As [`Branches::retract`], where the slot tells in which queue the node is.
+    pub(crate) fn retract_from(&self, queue: impl for<'s> FnOnce(&'s mut S::State, &S::Slot) -> &'s mut Queue<S::Slot>) {
+        self.node.retract_from(self.side.source(), queue);
+    }
+
     /// The slot of a leaf that is not published.
     pub(crate) fn slot(&mut self) -> &mut S::Slot {
         self.node.slot()

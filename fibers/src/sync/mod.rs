@@ -1,21 +1,34 @@
 //! Synchronisation whose waiting is an operation.
 
 pub mod atomic;
+mod barrier;
 mod broadcast;
 mod error;
 mod ivar;
+mod lazy;
 mod mailbox;
 mod mvar;
+mod once;
+mod once_cell;
+mod semaphore;
 mod swap;
 mod until;
 mod wait_group;
 mod watch;
 
+pub use crate::cond::{Cond, CondOp};
+pub use barrier::{Barrier, BarrierOp, BarrierWaitResult};
 pub use broadcast::{Broadcast, BroadcastRecvOp, BroadcastSendOp, Lag, Subscriber};
 pub use error::{BroadcastRecvError, PutError, SwapError, WatchClosed};
 pub use ivar::{IVar, IVarOp};
+pub use lazy::Lazy;
 pub use mailbox::{Mailbox, MailboxOp};
 pub use mvar::{MVar, PutOp, ReadOp, SwapVarOp, TakeOp};
+pub use once::{Once, OnceOp};
+pub use once_cell::{OnceCell, OnceCellOp};
+pub use semaphore::{
+    AcquireError, AcquireOp, AcquireOwnedOp, AcquireTimeoutError, OwnedPermit, Permit, Semaphore, TryAcquireError,
+};
 pub use swap::{Swap, SwapOp};
-pub use wait_group::{WaitGroup, WaitGroupOp};
+pub use wait_group::{DoneGuard, WaitGroup, WaitGroupOp};
 pub use watch::{ChangedOp, WaitForOp, Watch, WatchRef, Watcher};

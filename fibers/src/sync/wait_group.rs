@@ -6,6 +6,7 @@ use crate::op::{Graph, Op, Receive};
 use crate::prim::Arc;
 use crate::sched::{self, WaitKind};
 use std::fmt;
+use std::panic::RefUnwindSafe;
 
 /// Waits until a counter comes to zero, as in Go: `add` before the work starts, `done` when a part is finished. Clones are the
 /// same group. Reusable once it has come to zero.
@@ -20,13 +21,18 @@ use std::fmt;
 ///     wg.wait();
 /// });
 /// ```
+///
+/// # Panics and unwinding
+/// What was announced by [`go`](WaitGroup::go) or [`guard`](WaitGroup::guard) is done when its closure or guard ends, also by a
+/// panic or when the runtime shuts down. A `done` that a panic skips is missing for ever: write it as `defer!(wg.done())`.
 #[derive(Clone)]
 pub struct WaitGroup(Arc<Source<GroupState>>);
 
 /// How much is to be done, and who waits for it.
 #[expect(missing_debug_implementations, reason = "users cannot name it")]
 pub struct GroupState {
-    count: usize,
+    /// Never negative.
+    count: isize,
     /// How often the counter has come to zero. A waiter's slot says in which round it came.
     round: u64,
     waiters: Queue<u64>,
@@ -38,6 +44,8 @@ impl State for GroupState {
     }
 }
 
+const TOO_OFTEN: &str = "WaitGroup: `done` was called more often than `add` announced";
+
 impl WaitGroup {
     /// Nothing to wait for yet.
     pub fn new() -> Self {
@@ -48,17 +56,26 @@ impl WaitGroup {
         })))
     }
 
-    /// There are `n` more things to be done. Call it before the fibers that do them are spawned.
+    /// There are `delta` more things to be done, or fewer if it is negative. If that makes zero, all who wait are released.
+    ///
+    /// Call it before the fibers that do them are spawned: a `wait` that finds zero returns at once.
+    ///
+    /// ```
+    /// use fibers::WaitGroup;
+    /// let wg = WaitGroup::new();
+    /// wg.add(2);
+    /// wg.done();
+    /// wg.add(-1);
+    /// wg.wait();
+    /// ```
     ///
     /// # Panics
-    /// If that is more than a `usize` can count.
+    /// If that makes less than zero, or more than an `isize` can count. The counter stays as it was.
     #[track_caller]
-    pub fn add(&self, n: usize) {
-        let mut state = self.0.lock();
-        let sum = state.count.checked_add(n);
-        state.count = sum.unwrap_or(state.count);
-        drop(state);
-        assert!(sum.is_some(), "WaitGroup: `add` has overflowed its counter");
+    pub fn add(&self, delta: isize) {
+        if let Err(why) = self.change(delta) {
+            panic!("{why}");
+        }
     }
 
     /// One thing is done; the last one releases all who wait.
@@ -67,14 +84,22 @@ impl WaitGroup {
     /// If there was nothing to be done: a `done` without its `add`.
     #[track_caller]
     pub fn done(&self) {
+        self.add(-1);
+    }
+
+    fn change(&self, delta: isize) -> Result<(), &'static str> {
         let mut state = self.0.lock();
-        let Some(count) = state.count.checked_sub(1) else {
-            drop(state);
-            panic!("WaitGroup: `done` was called more often than `add` announced");
-        };
-        state.count = count;
-        if count > 0 {
-            return;
+        let sum = state
+            .count
+            .checked_add(delta)
+            .ok_or("WaitGroup: `add` has overflowed its counter")?;
+        if sum < 0 {
+            return Err(TOO_OFTEN);
+        }
+        let came_to_zero = sum == 0 && state.count > 0;
+        state.count = sum;
+        if !came_to_zero {
+            return Ok(());
         }
         // All who wait now are released, and nobody who comes after the next `add`.
         let round = state.round;
@@ -85,7 +110,7 @@ impl WaitGroup {
             drop(state);
             batch.wake(sched::here());
             if !more {
-                return;
+                return Ok(());
             }
             state = self.0.lock();
         }
@@ -93,7 +118,7 @@ impl WaitGroup {
 
     /// How many things are to be done.
     pub fn count(&self) -> usize {
-        self.0.lock().count
+        self.0.lock().count.unsigned_abs()
     }
 
     /// Waits until everything is done.
@@ -113,22 +138,50 @@ impl WaitGroup {
     #[cfg(not(loom))]
     #[track_caller]
     pub fn go<T: Send + 'static>(&self, f: impl FnOnce() -> T + Send + 'static) -> crate::JoinHandle<T> {
-        self.add(1);
-        let done = DoneOnDrop(self.clone());
+        let done = self.guard();
         crate::spawn(move || {
             let _done = done;
             f()
         })
     }
+
+    /// Adds one, which is done when the guard is dropped: for work that is not a fiber of its own.
+    ///
+    /// ```
+    /// use fibers::WaitGroup;
+    /// let wg = WaitGroup::new();
+    /// let done = wg.guard();
+    /// let thread = std::thread::spawn(move || {
+    ///     // work
+    ///     drop(done);
+    /// });
+    /// wg.wait();
+    /// # thread.join().unwrap();
+    /// ```
+    ///
+    /// # Panics
+    /// If an `isize` cannot count them all.
+    #[track_caller]
+    pub fn guard(&self) -> DoneGuard {
+        self.add(1);
+        DoneGuard(self.clone())
+    }
 }
 
-#[cfg(not(loom))]
-struct DoneOnDrop(WaitGroup);
+/// Counts one thing of its [`WaitGroup`] done when it is dropped; see [`WaitGroup::guard`].
+///
+/// # Panics
+/// When dropped, if somebody else has called `done` for it; not while the thread panics already.
+#[must_use = "the thing counts as done as soon as this is dropped: move it to where the work is done"]
+#[derive(Debug)]
+pub struct DoneGuard(WaitGroup);
 
-#[cfg(not(loom))]
-impl Drop for DoneOnDrop {
+impl Drop for DoneGuard {
     fn drop(&mut self) {
-        self.0.done();
+        match self.0.change(-1) {
+            Err(why) if !std::thread::panicking() => panic!("{why}"),
+            _ => {}
+        }
     }
 }
 
@@ -137,6 +190,9 @@ impl Default for WaitGroup {
         WaitGroup::new()
     }
 }
+
+/// Nothing of it is left half done by a panic.
+impl RefUnwindSafe for WaitGroup {}
 
 impl fmt::Debug for WaitGroup {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

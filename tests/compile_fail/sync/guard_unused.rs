@@ -1,0 +1,7 @@
+#![deny(unused_must_use)]
+use fibers::WaitGroup;
+
+fn main() {
+    let wg = WaitGroup::new();
+    wg.guard();
+}
