@@ -34,13 +34,7 @@ unsafe impl<F, T> Sync for Job<F, T> {}
 
 impl<F: FnOnce() -> T, T> Body for Job<F, T> {
     fn run(&self, cancelled: bool) {
-        let closure = self.closure.take();
-        let result = panic::catch_unwind(AssertUnwindSafe(|| match cancelled {
-            true => Err(JoinError(Why::Cancelled)),
-            false => Ok(closure.expect("a fiber runs once")()),
-        }));
-        self.outcome
-            .complete(result.unwrap_or_else(|payload| Err(JoinError::from_panic(payload))));
+        self.outcome.complete(self.call(cancelled));
     }
 
     fn abandon(&self) {
@@ -48,6 +42,34 @@ impl<F: FnOnce() -> T, T> Body for Job<F, T> {
         if !self.outcome.source.peek(RX_READY) {
             self.outcome.complete(Err(JoinError(Why::Cancelled)));
         }
+    }
+}
+
+impl<F: FnOnce() -> T, T> Job<F, T> {
+    /// Runs the closure, or drops it. It is gone when this returns.
+    pub(crate) fn call(&self, cancelled: bool) -> Result<T, JoinError> {
+        let closure = self.closure.take();
+        let result = panic::catch_unwind(AssertUnwindSafe(|| match cancelled {
+            true => Err(JoinError(Why::Cancelled)),
+            false => Ok(closure.expect("a fiber runs once")()),
+        }));
+        result.unwrap_or_else(|payload| Err(JoinError::from_panic(payload)))
+    }
+}
+
+impl<F, T> Job<F, T> {
+    /// Hands the result to whoever waits for it, or will.
+    pub(crate) fn complete(&self, result: Result<T, JoinError>) {
+        self.outcome.complete(result);
+    }
+
+    /// Leaves the closure as it is, for ever: not even its destructor runs.
+    pub(crate) fn forget_closure(&self) {
+        mem::forget(self.closure.take());
+    }
+
+    pub(crate) fn outcome(&self) -> &Outcome<T> {
+        &self.outcome
     }
 }
 
@@ -190,14 +212,18 @@ impl JoinError {
     /// # Errors
     /// Gives the error back if the fiber did not panic.
     pub fn try_into_panic(self) -> Result<Box<dyn Any + Send>, JoinError> {
+        let payload = self.into_payload()?;
+        // It is going to be raised again, most likely, and no panic hook will see that.
+        if let Some(here) = sched::here() {
+            here.mark_panicking();
+        }
+        Ok(payload)
+    }
+
+    /// The payload of the panic, to be kept.
+    pub(crate) fn into_payload(self) -> Result<Box<dyn Any + Send>, JoinError> {
         match self.0 {
-            Why::Panicked(payload) => {
-                // It is going to be raised again, most likely, and no panic hook will see that.
-                if let Some(here) = sched::here() {
-                    here.mark_panicking();
-                }
-                Ok(*payload)
-            }
+            Why::Panicked(payload) => Ok(*payload),
             why => Err(JoinError(why)),
         }
     }
@@ -262,7 +288,12 @@ unsafe impl<T: Send> Sync for JoinHandle<T> {}
 
 impl<T> JoinHandle<T> {
     fn new<F>(fiber: FiberRef<Job<F, T>>) -> Self {
-        let outcome = NonNull::from(&fiber.outcome);
+        JoinHandle::of_body(fiber, |job| job)
+    }
+
+    /// The handle of a fiber whose body has a job in it.
+    pub(crate) fn of_body<B, F>(fiber: FiberRef<B>, job: impl FnOnce(&B) -> &Job<F, T>) -> Self {
+        let outcome = NonNull::from(&job(&fiber).outcome);
         JoinHandle {
             task: fiber.erase(),
             outcome,

@@ -1,2 +1,6 @@
 //! Scopes, error groups, races, single flights, pools and parallel maps.
 #![cfg(not(loom))]
+
+mod borrowing;
+mod panics;
+mod shutdown;

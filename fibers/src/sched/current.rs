@@ -21,6 +21,7 @@ use super::spawn::make_job;
 use super::task::{Body, FiberRef, Spec, Task, TaskRef, flag};
 use super::watcher::Watcher;
 use super::worker::{Alarm, Core, unusual};
+use crate::prim::plain::Ordering;
 use crate::stack::Stack;
 use crate::timer::Key;
 
@@ -204,6 +205,11 @@ impl Here {
 
     pub(crate) fn id(self) -> u64 {
         self.header().id
+    }
+
+    /// See [`run_number`](super::run_number).
+    pub(crate) fn run_number(self) -> u64 {
+        self.shared().run_number.load(Ordering::Relaxed)
     }
 
     pub(crate) fn name(self) -> Option<&'static str> {
