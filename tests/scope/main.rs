@@ -2,5 +2,6 @@
 #![cfg(not(loom))]
 
 mod borrowing;
+mod deadlock;
 mod panics;
 mod shutdown;
