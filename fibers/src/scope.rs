@@ -33,10 +33,16 @@
 //!    from a plain thread: both panic before anything is made.
 
 mod child;
+mod group;
+mod par;
+mod race;
 
 pub use child::ScopedJoinHandle;
+pub use group::{TryScope, try_scope};
+pub use par::{ParMap, par_for_each, par_map, try_par_for_each, try_par_map};
+pub use race::{first_ok, race};
 
-use crate::fiber::Builder;
+use crate::fiber::{Builder, JoinError};
 use crate::op::event::Event;
 use crate::op::{EventLeaf, Graph, Op, Receive, event_leaf};
 use crate::sched;
@@ -310,6 +316,15 @@ impl ScopeData {
         let first = self.panics().first.take();
         first.map(|(_, payload)| payload)
     }
+}
+
+/// The value of a child; the caller goes on as the child has ended, if there is none.
+fn value_of<T>(joined: Result<T, JoinError>) -> T {
+    joined.unwrap_or_else(|error| match error.into_payload() {
+        Ok(payload) => raise(payload),
+        // The runtime of both ends.
+        Err(_) => sched::unwind(),
+    })
 }
 
 /// Goes on with the panic of a child.
