@@ -87,7 +87,10 @@ pub struct OutcomeState<T> {
 
 /// How far a fiber has come.
 enum Stage<T> {
-    Running,
+    Running {
+        /// Somebody waits for the end without wanting the result: then all who wait are told to look for themselves.
+        watched: bool,
+    },
     Ended(Result<T, JoinError>),
     /// It has ended, and somebody has the result.
     Taken,
@@ -103,7 +106,18 @@ impl<T> State for OutcomeState<T> {
 impl<T> OutcomeState<T> {
     #[inline]
     pub(crate) fn has_ended(&self) -> bool {
-        !matches!(self.stage, Stage::Running)
+        !matches!(self.stage, Stage::Running { .. })
+    }
+
+    /// Has those who wait look again when the fiber ends. False if it has ended.
+    pub(crate) fn watch(&mut self) -> bool {
+        match &mut self.stage {
+            Stage::Running { watched } => {
+                *watched = true;
+                true
+            }
+            _ => false,
+        }
     }
 
     /// The result of a fiber that has ended, for the first who asks.
@@ -121,7 +135,7 @@ impl<T> Outcome<T> {
     fn new() -> Self {
         Outcome {
             source: Source::new(OutcomeState {
-                stage: Stage::Running,
+                stage: Stage::Running { watched: false },
                 waiters: Queue::new(),
             }),
         }
@@ -134,9 +148,27 @@ impl<T> Outcome<T> {
     #[inline]
     fn complete(&self, result: Result<T, JoinError>) {
         let mut state = self.source.lock();
-        state.stage = Stage::Ended(result);
+        let before = mem::replace(&mut state.stage, Stage::Ended(result));
         if !state.waiters.is_empty() {
-            self.hand_out(state);
+            match before {
+                Stage::Running { watched: true } => self.tell_to_look(state),
+                _ => self.hand_out(state),
+            }
+        }
+    }
+
+    /// To those who wait for the end, and to those who want the result: each finds it, and the first one takes it.
+    #[cold]
+    fn tell_to_look<'a>(&'a self, mut state: Locked<'a, OutcomeState<T>>) {
+        let mut batch = Batch::new();
+        loop {
+            let more = state.waiters.retry_all(&mut batch);
+            drop(state);
+            batch.wake(sched::here());
+            if !more {
+                return;
+            }
+            state = self.source.lock();
         }
     }
 

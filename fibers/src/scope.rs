@@ -34,11 +34,13 @@
 
 mod child;
 mod group;
+mod join_all;
 mod par;
 mod race;
 
 pub use child::ScopedJoinHandle;
 pub use group::{TryScope, try_scope};
+pub use join_all::{Join, JoinAllOp, join_all};
 pub use par::{ParMap, par_for_each, par_map, try_par_for_each, try_par_map};
 pub use race::{first_ok, race};
 

@@ -3,5 +3,12 @@
 
 mod borrowing;
 mod deadlock;
+mod go_docs;
+mod groups;
+mod joins;
 mod panics;
+mod par;
+mod pools;
+mod races;
 mod shutdown;
+mod single_flights;

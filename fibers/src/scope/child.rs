@@ -167,7 +167,7 @@ impl Builder {
 ///
 /// `<-handle` waits for the result, as [`join_op`](ScopedJoinHandle::join_op) does.
 pub struct ScopedJoinHandle<'scope, T> {
-    handle: JoinHandle<T>,
+    pub(super) handle: JoinHandle<T>,
     link: NonNull<Link>,
     _scope: PhantomData<&'scope ()>,
 }
