@@ -22,6 +22,7 @@ macro_rules! prints_expected {
 }
 
 prints_expected! {
+    errgroup_fetch []
     fibonacci []
     handler []
     philosophers ["200"]

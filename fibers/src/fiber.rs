@@ -34,13 +34,7 @@ unsafe impl<F, T> Sync for Job<F, T> {}
 
 impl<F: FnOnce() -> T, T> Body for Job<F, T> {
     fn run(&self, cancelled: bool) {
-        let closure = self.closure.take();
-        let result = panic::catch_unwind(AssertUnwindSafe(|| match cancelled {
-            true => Err(JoinError(Why::Cancelled)),
-            false => Ok(closure.expect("a fiber runs once")()),
-        }));
-        self.outcome
-            .complete(result.unwrap_or_else(|payload| Err(JoinError::from_panic(payload))));
+        self.outcome.complete(self.call(cancelled));
     }
 
     fn abandon(&self) {
@@ -48,6 +42,34 @@ impl<F: FnOnce() -> T, T> Body for Job<F, T> {
         if !self.outcome.source.peek(RX_READY) {
             self.outcome.complete(Err(JoinError(Why::Cancelled)));
         }
+    }
+}
+
+impl<F: FnOnce() -> T, T> Job<F, T> {
+    /// Runs the closure, or drops it. It is gone when this returns.
+    pub(crate) fn call(&self, cancelled: bool) -> Result<T, JoinError> {
+        let closure = self.closure.take();
+        let result = panic::catch_unwind(AssertUnwindSafe(|| match cancelled {
+            true => Err(JoinError(Why::Cancelled)),
+            false => Ok(closure.expect("a fiber runs once")()),
+        }));
+        result.unwrap_or_else(|payload| Err(JoinError::from_panic(payload)))
+    }
+}
+
+impl<F, T> Job<F, T> {
+    /// Hands the result to whoever waits for it, or will.
+    pub(crate) fn complete(&self, result: Result<T, JoinError>) {
+        self.outcome.complete(result);
+    }
+
+    /// Leaves the closure as it is, for ever: not even its destructor runs.
+    pub(crate) fn forget_closure(&self) {
+        mem::forget(self.closure.take());
+    }
+
+    pub(crate) fn outcome(&self) -> &Outcome<T> {
+        &self.outcome
     }
 }
 
@@ -65,7 +87,10 @@ pub struct OutcomeState<T> {
 
 /// How far a fiber has come.
 enum Stage<T> {
-    Running,
+    Running {
+        /// Somebody waits for the end without wanting the result: then all who wait are told to look for themselves.
+        watched: bool,
+    },
     Ended(Result<T, JoinError>),
     /// It has ended, and somebody has the result.
     Taken,
@@ -81,7 +106,18 @@ impl<T> State for OutcomeState<T> {
 impl<T> OutcomeState<T> {
     #[inline]
     pub(crate) fn has_ended(&self) -> bool {
-        !matches!(self.stage, Stage::Running)
+        !matches!(self.stage, Stage::Running { .. })
+    }
+
+    /// Has those who wait look again when the fiber ends. False if it has ended.
+    pub(crate) fn watch(&mut self) -> bool {
+        match &mut self.stage {
+            Stage::Running { watched } => {
+                *watched = true;
+                true
+            }
+            _ => false,
+        }
     }
 
     /// The result of a fiber that has ended, for the first who asks.
@@ -99,7 +135,7 @@ impl<T> Outcome<T> {
     fn new() -> Self {
         Outcome {
             source: Source::new(OutcomeState {
-                stage: Stage::Running,
+                stage: Stage::Running { watched: false },
                 waiters: Queue::new(),
             }),
         }
@@ -112,9 +148,27 @@ impl<T> Outcome<T> {
     #[inline]
     fn complete(&self, result: Result<T, JoinError>) {
         let mut state = self.source.lock();
-        state.stage = Stage::Ended(result);
+        let before = mem::replace(&mut state.stage, Stage::Ended(result));
         if !state.waiters.is_empty() {
-            self.hand_out(state);
+            match before {
+                Stage::Running { watched: true } => self.tell_to_look(state),
+                _ => self.hand_out(state),
+            }
+        }
+    }
+
+    /// To those who wait for the end, and to those who want the result: each finds it, and the first one takes it.
+    #[cold]
+    fn tell_to_look<'a>(&'a self, mut state: Locked<'a, OutcomeState<T>>) {
+        let mut batch = Batch::new();
+        loop {
+            let more = state.waiters.retry_all(&mut batch);
+            drop(state);
+            batch.wake(sched::here());
+            if !more {
+                return;
+            }
+            state = self.source.lock();
         }
     }
 
@@ -190,14 +244,18 @@ impl JoinError {
     /// # Errors
     /// Gives the error back if the fiber did not panic.
     pub fn try_into_panic(self) -> Result<Box<dyn Any + Send>, JoinError> {
+        let payload = self.into_payload()?;
+        // It is going to be raised again, most likely, and no panic hook will see that.
+        if let Some(here) = sched::here() {
+            here.mark_panicking();
+        }
+        Ok(payload)
+    }
+
+    /// The payload of the panic, to be kept.
+    pub(crate) fn into_payload(self) -> Result<Box<dyn Any + Send>, JoinError> {
         match self.0 {
-            Why::Panicked(payload) => {
-                // It is going to be raised again, most likely, and no panic hook will see that.
-                if let Some(here) = sched::here() {
-                    here.mark_panicking();
-                }
-                Ok(*payload)
-            }
+            Why::Panicked(payload) => Ok(*payload),
             why => Err(JoinError(why)),
         }
     }
@@ -262,7 +320,12 @@ unsafe impl<T: Send> Sync for JoinHandle<T> {}
 
 impl<T> JoinHandle<T> {
     fn new<F>(fiber: FiberRef<Job<F, T>>) -> Self {
-        let outcome = NonNull::from(&fiber.outcome);
+        JoinHandle::of_body(fiber, |job| job)
+    }
+
+    /// The handle of a fiber whose body has a job in it.
+    pub(crate) fn of_body<B, F>(fiber: FiberRef<B>, job: impl FnOnce(&B) -> &Job<F, T>) -> Self {
+        let outcome = NonNull::from(&job(&fiber).outcome);
         JoinHandle {
             task: fiber.erase(),
             outcome,

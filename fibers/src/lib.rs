@@ -57,6 +57,8 @@ mod queue;
 #[cfg_attr(loom, path = "sched_model.rs")]
 mod sched;
 #[cfg(not(loom))]
+pub mod scope;
+#[cfg(not(loom))]
 mod stack;
 pub mod sync;
 #[cfg(not(loom))]
@@ -82,6 +84,8 @@ pub use op::{Elapsed, Op};
 pub use queue::Queue;
 #[cfg(not(loom))]
 pub use sched::{Deadlock, Fiber, Handle, Runtime, RuntimeBuilder, Shutdown, run};
+#[cfg(not(loom))]
+pub use scope::{Scope, ScopedJoinHandle, scope};
 pub use sync::WaitGroup;
 pub use time::sleep;
 

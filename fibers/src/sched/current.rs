@@ -21,6 +21,7 @@ use super::spawn::make_job;
 use super::task::{Body, FiberRef, Spec, Task, TaskRef, flag};
 use super::watcher::Watcher;
 use super::worker::{Alarm, Core, PATIENCE, unusual};
+use crate::prim::plain::Ordering;
 use crate::stack::Stack;
 use crate::timer::Key;
 
@@ -206,6 +207,11 @@ impl Here {
         self.header().id
     }
 
+    /// See [`run_number`](super::run_number).
+    pub(crate) fn run_number(self) -> u64 {
+        self.shared().run_number.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn name(self) -> Option<&'static str> {
         self.header().name()
     }
@@ -275,6 +281,11 @@ impl Here {
         Unsuspended { here: self, before }
     }
 
+    /// Whether a guard of [`forbid_suspend`](Self::forbid_suspend) is held.
+    pub(crate) fn may_not_suspend(self) -> bool {
+        self.core().forbidden.get().is_some()
+    }
+
     /// Counts a perform that begins. Whether it is to ask [`held_up`](Self::held_up) first.
     #[inline(always)]
     pub(crate) fn spend(self) -> bool {
@@ -289,7 +300,7 @@ impl Here {
     #[inline(never)]
     pub(crate) fn held_up(self) -> bool {
         let core = self.core();
-        if core.forbidden.get().is_some() {
+        if self.may_not_suspend() {
             core.patience.set(0);
             return true;
         }

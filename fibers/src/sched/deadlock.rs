@@ -145,6 +145,9 @@ impl Core {
         if task.link.load(Ordering::Relaxed) != PARKED || task.has(flag::OFFERED) {
             return false;
         }
+        if task.has(flag::PANIC_COUNTED) {
+            return self.unwind_the_others();
+        }
         // SAFETY: it is started.
         let place = unsafe { &*task.stack.get() };
         if place.raises.get() >= super::shutdown::MAX_RAISES {
@@ -153,6 +156,24 @@ impl Core {
         }
         self.doomed.set(Some(main));
         true
+    }
+
+    /// The main fiber waits in a destructor, where it cannot be raised into: the frame of a scope waits for its children that way.
+    /// The others are unwound now, as they would be at its end.
+    #[cold]
+    fn unwind_the_others(&self) -> bool {
+        if self.phase.get() == phase::UNWIND || self.shared.config.shutdown.first_phase() == phase::LEAVE {
+            self.give_up_main();
+        }
+        self.shared.advance(phase::UNWIND);
+        true
+    }
+
+    /// The main fiber can neither go on nor be left.
+    #[cold]
+    pub(super) fn give_up_main(&self) -> ! {
+        sys::write_stderr(b"the main fiber waits in a destructor, and nobody will ever wake it: giving up\n");
+        sys::abort();
     }
 
     /// One block for each fiber that is parked here.

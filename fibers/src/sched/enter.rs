@@ -13,7 +13,7 @@ use super::deadlock::Deadlock;
 use super::shared::{Shared, phase};
 use super::task::{Body, Place, Spec, Task, allocate, flag};
 use super::worker::Core;
-use crate::prim::plain::Ordering;
+use crate::prim::plain::{AtomicU64, Ordering};
 use crate::stack::AltStack;
 
 /// What the main fiber can use at least: it is where deep recursion is usually first tried, and there is only one.
@@ -130,6 +130,10 @@ impl<'a> Entered<'a> {
             panic!("this runtime runs in another thread: use a Handle to spawn into it, or build a second runtime");
         }
         lifecycle.run += 1;
+        static RUNS: AtomicU64 = AtomicU64::new(1);
+        shared
+            .run_number
+            .store(RUNS.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed);
         lifecycle.present = shared.workers.len() - 1;
         shared.board.reset();
         shared.phase.store(phase::RUN, Ordering::SeqCst);

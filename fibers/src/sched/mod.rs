@@ -67,6 +67,11 @@ pub(crate) fn now_ns() -> u64 {
     here().map_or_else(crate::sys::monotonic_ns, Here::now_ns)
 }
 
+/// The run that the caller is a part of: a number that no other run in this process has, of any runtime. `None` on a plain thread.
+pub(crate) fn run_number() -> Option<u64> {
+    here().map(Here::run_number)
+}
+
 /// The fiber that calls.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fiber {

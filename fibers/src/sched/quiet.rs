@@ -64,7 +64,7 @@ impl Shared {
     }
 }
 
-/// What becomes of a run in which nothing goes on, after the end of the main fiber.
+/// What becomes of a run in which nothing goes on, after the end of the main fiber, or while it waits in a destructor after a deadlock.
 #[derive(Clone, Copy)]
 enum End {
     Over,
@@ -74,7 +74,7 @@ enum End {
 }
 
 impl Core {
-    /// After the end of the main fiber, on an idle worker: ends the run if it is over. True if the phase has changed.
+    /// When suspended fibers are waited for or unwound, on an idle worker: ends the run if it is over. True if the phase has changed.
     pub(super) fn may_end(&self, now: u64) -> bool {
         if self.index != 0 {
             // Worker 0 decides, and has to know that this one is idle.
@@ -94,6 +94,8 @@ impl Core {
         });
         self.quiet_since.set(end.map(|_| since));
         let over = match end {
+            // Unwound before its end, the others have not let it go on.
+            Some(End::Over) if self.main.get().is_some() => self.give_up_main(),
             Some(End::Over) => true,
             Some(End::Deadlock) => return self.detect_deadlock(),
             Some(End::Awaited) | None => false,

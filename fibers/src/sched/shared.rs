@@ -168,6 +168,8 @@ pub(super) struct Shared {
     pub(super) cpus: Option<CpuSet>,
     /// Among how many workers fibers are split that wait: no more than there are CPUs.
     pub(super) peers: usize,
+    /// Of the present run, or the last one. Written before a run begins, so relaxed: its workers hear of the run through a lock.
+    pub(super) run_number: AtomicU64,
     lifecycle: Mutex<Lifecycle>,
     changed: Condvar,
 }
@@ -191,6 +193,7 @@ impl Shared {
             board: Board::default(),
             peers: config.workers.min(available_cpus()),
             cpus,
+            run_number: AtomicU64::new(0),
             lifecycle: Mutex::default(),
             changed: Condvar::new(),
             config,

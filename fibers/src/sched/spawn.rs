@@ -22,9 +22,10 @@ const ID_BATCH: u64 = 256;
 /// Outside of a runtime.
 ///
 /// # Safety
-/// The body may be sent to another thread, unless `spec.place` is `Local`.
+/// The body may be sent to another thread, unless `spec.place` is `Local`. What it borrows lives until the body has been dropped,
+/// or for ever, should that never happen: a shutdown may leak it.
 #[inline]
-pub(crate) unsafe fn spawn<B: Body + 'static>(spec: Spec, body: B) -> io::Result<FiberRef<B>> {
+pub(crate) unsafe fn spawn<B: Body>(spec: Spec, body: B) -> io::Result<FiberRef<B>> {
     match current::worker() {
         // SAFETY: the worker that the calling thread is lives.
         Some(core) => unsafe { core.as_ref() }.spawn(spec, body),

@@ -10,7 +10,11 @@ mod mailbox;
 mod mvar;
 mod once;
 mod once_cell;
+#[cfg(not(loom))]
+mod pool;
 mod semaphore;
+#[cfg(not(loom))]
+mod single_flight;
 mod swap;
 mod until;
 mod wait_group;
@@ -26,9 +30,14 @@ pub use mailbox::{Mailbox, MailboxOp};
 pub use mvar::{MVar, PutOp, ReadOp, SwapVarOp, TakeOp};
 pub use once::{Once, OnceOp};
 pub use once_cell::{OnceCell, OnceCellOp};
+#[cfg(not(loom))]
+pub use pool::{Pool, Pooled};
 pub use semaphore::{
     AcquireError, AcquireOp, AcquireOwnedOp, AcquireTimeoutError, OwnedPermit, Permit, Semaphore, TryAcquireError,
 };
+#[cfg(not(loom))]
+pub use single_flight::{Flight, SingleFlight};
 pub use swap::{Swap, SwapOp};
 pub use wait_group::{DoneGuard, WaitGroup, WaitGroupOp};
+pub use wait_group::{WaitGroup, WaitGroupOp};
 pub use watch::{ChangedOp, WaitForOp, Watch, WatchRef, Watcher};
