@@ -40,6 +40,8 @@ mod blocks;
 mod channel;
 mod cond;
 #[cfg(not(loom))]
+pub mod context;
+#[cfg(not(loom))]
 mod defer;
 #[cfg(not(loom))]
 #[cfg_attr(not(test), expect(dead_code, reason = "for descriptors: sockets will use it"))]
@@ -71,6 +73,8 @@ pub use channel::{
     Sender, TryIter, TryRecvError, TrySendError, channel, unbounded,
 };
 pub use cond::Cond;
+#[cfg(not(loom))]
+pub use context::Context;
 #[cfg(not(loom))]
 pub use defer::{Deferred, defer};
 #[cfg(not(loom))]

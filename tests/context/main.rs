@@ -1,2 +1,8 @@
 //! Contexts, regions that must not suspend, and the watchdog.
 #![cfg(not(loom))]
+
+mod after;
+mod current;
+mod go_docs;
+mod ops;
+mod tree;

@@ -1,6 +1,6 @@
 //! Where the caller runs: the way from a fiber to its worker, and what a fiber may ask of it.
 //!
-//! The crate's one thread-local stands here. It is read by a function that is never inlined, since a compiler may keep the
+//! The crate's thread-local for workers stands here (what plain threads keep is in [`outside`](super::outside)). It is read by a function that is never inlined, since a compiler may keep the
 //! address of a thread-local across calls. What it finds may be kept: a fiber never changes threads, so [`Here`] stays
 //! valid for the whole life of its fiber.
 #![expect(unsafe_code, reason = "a fiber reaches its worker through a pointer")]
