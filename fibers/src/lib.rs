@@ -52,6 +52,8 @@ pub mod fiber;
 mod local;
 #[cfg(all(feature = "macros", not(loom)))]
 mod macros;
+#[cfg(not(loom))]
+mod no_suspend;
 pub mod op;
 mod prim;
 #[cfg(not(loom))]
@@ -81,6 +83,8 @@ pub use defer::{Deferred, defer};
 pub use fiber::{JoinError, JoinHandle, current, spawn, spawn_local, yield_now};
 #[cfg(all(feature = "macros", not(loom)))]
 pub use macros::{main, test};
+#[cfg(not(loom))]
+pub use no_suspend::no_suspend;
 pub use op::{Elapsed, Op};
 #[cfg(not(loom))]
 pub use queue::Queue;

@@ -4,5 +4,6 @@
 mod after;
 mod current;
 mod go_docs;
+mod no_suspend;
 mod ops;
 mod tree;

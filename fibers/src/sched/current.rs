@@ -96,6 +96,12 @@ pub(crate) trait Report {
     fn report(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result;
 }
 
+impl Report for &str {
+    fn report(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self)
+    }
+}
+
 /// What a fiber waits for. Borrowed while it is parked.
 pub(crate) struct Wait<'a> {
     pub(crate) kind: WaitKind,
@@ -136,14 +142,14 @@ impl Here {
     /// Suspends the fiber until `ready` is called for it, once for each park. That may have happened before.
     ///
     /// # Panics
-    /// While a guard of [`forbid_suspend`](Self::forbid_suspend) is held.
+    /// Where suspending is [forbidden](super::forbid).
     #[inline]
     pub(crate) fn park(self, wait: Wait<'_>) -> Resumed {
         let (core, task) = (self.core(), self.header());
         // The lifetime ends with the park, and nobody looks at it when the fiber is not parked.
         self.place().wait.set(std::ptr::from_ref(&wait).cast());
         if core.unusual.get() != 0 || std::thread::panicking() {
-            return core.park_unusual(task);
+            return core.park_unusual(task, wait.report);
         }
         core.suspend(task);
         if core.verdict.get() != Resumed::Ready {
@@ -244,7 +250,6 @@ impl Here {
 
     /// Whether this very fiber is in the middle of a panic (or of the unwinding that ends a runtime).
     /// `std::thread::panicking` cannot tell: it also counts siblings that are suspended in the middle of theirs.
-    #[cfg(test)]
     pub(crate) fn is_panicking(self) -> bool {
         self.core().is_panicking(self.header())
     }
@@ -264,29 +269,6 @@ impl Here {
     #[cfg_attr(not(test), expect(dead_code, reason = "for descriptors: sockets will use it"))]
     pub(crate) fn watcher(self) -> Watcher {
         Watcher::new(&self.core().shared, self.core().index)
-    }
-
-    /// Makes every suspension panic with `why` until the guard is dropped.
-    pub(crate) fn forbid_suspend(self, why: &'static str) -> Unsuspended {
-        let core = self.core();
-        let before = core.forbidden.replace(Some(why));
-        core.unusual.set(core.unusual.get() | unusual::FORBIDDEN);
-        Unsuspended { here: self, before }
-    }
-
-    /// Whether a guard of [`forbid_suspend`](Self::forbid_suspend) is held.
-    #[inline(always)]
-    pub(crate) fn may_not_suspend(self) -> bool {
-        self.core().unusual.get() & unusual::FORBIDDEN != 0
-    }
-
-    /// What a suspension does while it is forbidden.
-    ///
-    /// # Panics
-    /// Always, with the reason.
-    #[cold]
-    pub(crate) fn refuse_to_suspend(self) -> ! {
-        panic!("{}", self.core().forbidden.get().unwrap_or("suspending is forbidden here"))
     }
 
     /// The fiber's own value under this key (the address of a static).
@@ -312,33 +294,13 @@ impl fmt::Debug for Here {
     }
 }
 
-/// While it lives, its fiber does not suspend.
-#[must_use]
-#[derive(Debug)]
-pub(crate) struct Unsuspended {
-    here: Here,
-    before: Option<&'static str>,
-}
-
-impl Drop for Unsuspended {
-    fn drop(&mut self) {
-        let core = self.here.core();
-        core.forbidden.set(self.before);
-        if self.before.is_none() {
-            core.unusual.set(core.unusual.get() & !unusual::FORBIDDEN);
-        }
-    }
-}
-
 impl Core {
     /// A park while something is out of the ordinary: the runtime ends, the thread panics, or suspending is forbidden.
     #[cold]
     #[inline(never)]
-    pub(super) fn park_unusual(&self, task: &Task) -> Resumed {
-        if let Some(why) = self.forbidden.get() {
-            panic!("{why}");
-        }
+    pub(super) fn park_unusual(&self, task: &Task, waits_for: &dyn Report) -> Resumed {
         let panicking = self.is_panicking(task);
+        let _allowed = self.refuse_or_allow(panicking, waits_for);
         if self.is_ending() && !panicking && !task.has(flag::MAIN | flag::OFFERED) {
             self.abandon_if_stubborn(task);
             task.set(flag::OFFERED);
@@ -358,10 +320,8 @@ impl Core {
     #[cold]
     #[inline(never)]
     pub(super) fn yield_unusual(&self, task: &Task) {
-        if let Some(why) = self.forbidden.get() {
-            panic!("{why}");
-        }
         let panicking = self.is_panicking(task);
+        let _allowed = self.refuse_or_allow(panicking, &"yield");
         if self.is_ending() && !panicking && !task.has(flag::MAIN) {
             self.abandon_if_stubborn(task);
             panics::unwind();

@@ -24,6 +24,7 @@ use slab::Slab;
 use super::clock::Clock;
 use super::context::StackHeader;
 use super::current::Resumed;
+use super::forbid::Forbidden;
 use super::placement::Placement;
 use super::queue::Started;
 use super::random::Random;
@@ -118,7 +119,7 @@ pub(super) struct Core {
     pub(super) ended: Cell<Option<NonNull<StackHeader>>>,
     /// The running fiber has been given up by a shutdown.
     pub(super) abandoned: Cell<bool>,
-    pub(super) forbidden: Cell<Option<&'static str>>,
+    pub(super) forbidden: Cell<Option<Forbidden>>,
     /// How many fibers are suspended in the middle of a panic.
     pub(super) panicking: Cell<usize>,
     pub(super) phase: Cell<u32>,
