@@ -89,7 +89,7 @@ pub use op::{Elapsed, Op};
 #[cfg(not(loom))]
 pub use queue::Queue;
 #[cfg(not(loom))]
-pub use sched::{Deadlock, Fiber, Handle, Runtime, RuntimeBuilder, Shutdown, run};
+pub use sched::{Deadlock, Fiber, Handle, Runtime, RuntimeBuilder, Shutdown, Stall, run};
 pub use sync::WaitGroup;
 pub use time::sleep;
 

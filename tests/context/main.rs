@@ -7,3 +7,4 @@ mod go_docs;
 mod no_suspend;
 mod ops;
 mod tree;
+mod watchdog;

@@ -337,6 +337,7 @@ impl Core {
             self.panicking.set(self.panicking.get() + 1);
         }
         self.suspend(task);
+        self.show(task);
         if panicking {
             task.clear(flag::PANIC_COUNTED);
             self.panicking.set(self.panicking.get() - 1);

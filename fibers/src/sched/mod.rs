@@ -13,6 +13,8 @@
 //!    placement, watch  who starts what where           deadlock         who waits for what, for ever
 //!    idle       spin, nap, sleep, and be woken         blocking         threads for calls that block
 //!    affinity   a CPU for each worker                  panics, overflow what messages say of a fiber
+//!    inherit    what a fiber has from its spawner      forbid           where nothing may suspend
+//!    outside    what plain threads keep                stall, watchdog  who holds a worker for too long
 //! ```
 //!
 //! It knows nothing of operations: a fiber parks, somebody calls [`ready`] for it, once for each park.
@@ -41,10 +43,12 @@ mod runtime;
 mod shared;
 mod shutdown;
 mod spawn;
+mod stall;
 mod task;
 mod thread;
 mod unstarted;
 mod watch;
+mod watchdog;
 #[expect(dead_code, reason = "for descriptors: sockets will use it")]
 mod watcher;
 mod worker;
@@ -62,6 +66,7 @@ pub(crate) use panics::{deadlock, is_unwind, unwind};
 pub use runtime::{Handle, Runtime, RuntimeBuilder, run};
 pub use shutdown::Shutdown;
 pub(crate) use spawn::{ready, spawn};
+pub use stall::Stall;
 pub(crate) use task::TaskRef;
 pub(crate) use task::{Body, FiberRef, Place, Spec};
 pub(crate) use worker::Alarm;

@@ -64,6 +64,8 @@ pub(super) mod unusual {
     pub(in crate::sched) const FORBIDDEN: u32 = 1 << 1;
     /// Some fiber has been resumed without a wake. Never cleared.
     pub(in crate::sched) const OFFERED: u32 = 1 << 2;
+    /// There is a watchdog: each fiber that goes on is shown to it. Never cleared.
+    pub(in crate::sched) const WATCHED: u32 = 1 << 3;
 }
 
 /// What the wheel holds. When it is due the worker calls `fire(data)` on its own stack, holding no lock.
@@ -172,7 +174,11 @@ impl Core {
             current: Cell::new(null()),
             started: Started::new(),
             budget: Cell::new(0),
-            unusual: Cell::new(0),
+            unusual: Cell::new(if shared.config.watchdog.is_some() {
+                unusual::WATCHED
+            } else {
+                0
+            }),
             verdict: Cell::new(Resumed::Ready),
             native: Cell::new(Sp::NULL),
             left_native: Cell::new(false),
@@ -237,7 +243,7 @@ impl Core {
 
     /// Runs until the run is left. What goes wrong here cannot be mended: fibers hold pointers into this worker.
     pub(super) fn work(&self) {
-        if self.several {
+        if self.several || self.shared.config.watchdog.is_some() {
             self.remote().set_pulse();
         }
         let abort = AbortOnUnwind;
