@@ -268,9 +268,8 @@ fn f14_a_std_mutex_held_across_a_suspension() {
             is_locked.recv().unwrap();
             let victim = Builder::new().name("victim").spawn(move || *lock.lock().unwrap());
             let (holder, victim) = (holder.unwrap(), victim.unwrap());
-            yield_now(); // for ever
+            victim.join().unwrap(); // never
             tx.send(1).unwrap();
-            victim.join().unwrap();
             holder.join().unwrap();
         });
     });
