@@ -22,6 +22,7 @@ macro_rules! prints_expected {
 }
 
 prints_expected! {
+    context_tree []
     fibonacci []
     handler []
     philosophers ["200"]

@@ -81,7 +81,6 @@ impl Context {
     /// drop(cancel);
     /// assert_eq!(ctx.err(), Some(ContextError::Cancelled));
     /// ```
-    #[must_use = "without its handle the context is cancelled at once"]
     pub fn with_cancel(&self) -> (Context, CancelHandle) {
         self.derive(u64::MAX, None)
     }
@@ -95,20 +94,17 @@ impl Context {
     /// assert_eq!(ctx.err(), Some(ContextError::Cancelled));
     /// assert_eq!(ctx.cause().unwrap().to_string(), "the disk is full");
     /// ```
-    #[must_use = "without its handle the context is cancelled at once"]
     pub fn with_cancel_cause(&self) -> (Context, CancelCauseHandle) {
         let (context, handle) = self.with_cancel();
         (context, CancelCauseHandle(handle))
     }
 
     /// A child that ends at `deadline`, or when this one does, if that is earlier. It can be cancelled before.
-    #[must_use = "without its handle the context is cancelled at once"]
     pub fn with_deadline(&self, deadline: Instant) -> (Context, CancelHandle) {
         self.derive(time::deadline_of(deadline), None)
     }
 
     /// As [`with_deadline`](Context::with_deadline). If the deadline passes, `cause` is the [cause](Context::cause).
-    #[must_use = "without its handle the context is cancelled at once"]
     pub fn with_deadline_cause(
         &self,
         deadline: Instant,
@@ -126,13 +122,11 @@ impl Context {
     /// let (ctx, _cancel) = Context::background().with_timeout(Duration::from_millis(1));
     /// assert_eq!(ctx.done(), ContextError::DeadlineExceeded);
     /// ```
-    #[must_use = "without its handle the context is cancelled at once"]
     pub fn with_timeout(&self, duration: Duration) -> (Context, CancelHandle) {
         self.derive(deadline_after(sched::now_ns(), duration), None)
     }
 
     /// As [`with_timeout`](Context::with_timeout). If the time is over, `cause` is the [cause](Context::cause).
-    #[must_use = "without its handle the context is cancelled at once"]
     pub fn with_timeout_cause(
         &self,
         duration: Duration,

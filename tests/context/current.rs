@@ -135,7 +135,7 @@ fn what_is_inherited_is_dropped_with_the_fiber() {
             handle.join().unwrap();
             drop(with_value().enter(|| spawn(|| quiet_panic("inside"))));
             drop(with_value().enter(|| spawn(|| fibers::select! {}))); // unwound at the end of the run
-            drop(with_value().enter(|| spawn(|| yield_now()))); // perhaps never started
+            drop(with_value().enter(|| spawn(yield_now))); // perhaps never started
             drop(with_value().enter(|| spawn_blocking(|| ())));
         });
         while drops.live() != 0 {
@@ -159,7 +159,7 @@ fn destructors_of_what_is_inherited_may_suspend_and_panic() {
     on_workers(&[1, 2], |_| {
         let dropped = Arc::new(AtomicU32::new(0));
         let ctx = Context::background().with_value(&RUDE, Rude(dropped.clone()));
-        let fiber = ctx.enter(|| spawn(|| yield_now()));
+        let fiber = ctx.enter(|| spawn(yield_now));
         drop(ctx);
         fiber.join().unwrap();
         while dropped.load(Ordering::Relaxed) == 0 {

@@ -166,8 +166,10 @@ mod tests {
 
     #[test]
     fn a_stall_is_told_once_and_again_when_it_has_doubled() {
-        let mut watched = Watched::default();
-        watched.picks = 1;
+        let mut watched = Watched {
+            picks: 1,
+            ..Watched::default()
+        };
         let told: Vec<_> = (0..33).filter_map(|_| watched.look(true, 25, false)).collect();
         assert_eq!(told, [100, 200, 400, 800]);
         watched.picks = 2;
