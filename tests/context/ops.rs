@@ -1,9 +1,8 @@
 //! The end of a context as an operation: in choices, in `select!`, on fibers and threads.
 
 use fibers::context::{Context, ContextError};
-use fibers::{Op, channel, op, select, spawn};
-use fibers_tests::{Counter, Drops, Rng, everywhere, on_workers, rounds, under_stress};
-use std::sync::Arc;
+use fibers::{Op, channel, op, select};
+use fibers_tests::{Counter, Drops, Rng, everywhere, rounds, under_stress};
 use std::time::Duration;
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -141,10 +140,10 @@ fn a_suspended_waiter_is_named_in_the_graph() {
 /// allocated for it; here it is the context's children that are counted, with values on the way.
 #[test]
 fn many_losing_arms_and_many_finished_children_leave_nothing_behind() {
-    on_workers(&[1, 2], |_| {
+    everywhere(|_| {
         let (root, cancel) = Context::background().with_timeout(HOUR);
         let (tx, rx) = channel::<u64>(1);
-        for round in 0..rounds(20_000, 1_000_000) {
+        for round in 0..rounds(4_000, 1_000_000) {
             let (ctx, _cancel) = root.with_timeout(HOUR);
             tx.send(round).unwrap();
             assert_eq!(ctx.run(rx.recv_op()), Ok(Ok(round)));
@@ -207,12 +206,13 @@ fn conserved_under_stress() {
 }
 
 /// Threads cancel what fibers of several workers wait for, and the other way round.
+#[cfg(not(miri))]
 #[test]
 fn across_threads_and_runtimes() {
-    on_workers(&[1, 2, 4], |_| {
+    fibers_tests::on_workers(&[1, 2, 4], |_| {
         for _ in 0..rounds(50, 2000) {
             let (ctx, cancel) = Context::background().with_cancel();
-            let fiber = spawn({
+            let fiber = fibers::spawn({
                 let ctx = ctx.clone();
                 move || ctx.done()
             });
@@ -223,7 +223,7 @@ fn across_threads_and_runtimes() {
                     (ctx.run(op::never::<()>()).unwrap_err(), grandchild.done())
                 }
             });
-            let other = Arc::new(cancel);
+            let other = std::sync::Arc::new(cancel);
             let theirs = other.clone();
             let canceller = std::thread::spawn(move || theirs.cancel());
             other.cancel();
