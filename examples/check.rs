@@ -23,6 +23,7 @@ macro_rules! prints_expected {
 
 prints_expected! {
     errgroup_fetch []
+    context_tree []
     fibonacci []
     handler []
     philosophers ["200"]

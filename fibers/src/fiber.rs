@@ -478,8 +478,17 @@ impl Builder {
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
+        self.spawn_on_from(Location::caller(), runtime, f)
+    }
+
+    /// As [`Builder::spawn_on`], for a fiber that `site` is to be named for.
+    pub(crate) fn spawn_on_from<F, T>(self, site: &'static Location<'static>, runtime: &Handle, f: F) -> io::Result<JoinHandle<T>>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
         // SAFETY: `F` and `T` are `Send` and `'static`.
-        let fiber = unsafe { runtime.spawn_raw(self.spec(Location::caller()), job(f))? };
+        let fiber = unsafe { runtime.spawn_raw(self.spec(site), job(f))? };
         Ok(JoinHandle::new(fiber))
     }
 
@@ -489,6 +498,7 @@ impl Builder {
             stack_size: self.stack_size,
             place: self.place,
             site,
+            inherited: sched::inherited(),
         }
     }
 }

@@ -40,6 +40,8 @@ mod blocks;
 mod channel;
 mod cond;
 #[cfg(not(loom))]
+pub mod context;
+#[cfg(not(loom))]
 mod defer;
 #[cfg(not(loom))]
 #[cfg_attr(not(test), expect(dead_code, reason = "for descriptors: sockets will use it"))]
@@ -50,6 +52,8 @@ pub mod fiber;
 mod local;
 #[cfg(all(feature = "macros", not(loom)))]
 mod macros;
+#[cfg(not(loom))]
+mod no_suspend;
 pub mod op;
 mod prim;
 #[cfg(not(loom))]
@@ -74,16 +78,19 @@ pub use channel::{
 };
 pub use cond::Cond;
 #[cfg(not(loom))]
+pub use context::Context;
+#[cfg(not(loom))]
 pub use defer::{Deferred, defer};
 #[cfg(not(loom))]
 pub use fiber::{JoinError, JoinHandle, current, spawn, spawn_local, yield_now};
 #[cfg(all(feature = "macros", not(loom)))]
 pub use macros::{main, test};
+#[cfg(not(loom))]
+pub use no_suspend::no_suspend;
 pub use op::{Elapsed, Op};
 #[cfg(not(loom))]
 pub use queue::Queue;
-#[cfg(not(loom))]
-pub use sched::{Deadlock, Fiber, Handle, Runtime, RuntimeBuilder, Shutdown, run};
+pub use sched::{Deadlock, Fiber, Handle, Runtime, RuntimeBuilder, Shutdown, Stall, run};
 #[cfg(not(loom))]
 pub use scope::{Scope, ScopedJoinHandle, scope};
 pub use sync::WaitGroup;

@@ -107,24 +107,20 @@ impl Here {
         current().wheel.borrow_mut().remove(key).is_some()
     }
 
-    pub(crate) fn spend(self) -> bool {
-        false
-    }
-
-    pub(crate) fn held_up(self) -> bool {
-        unreachable!("the model has no other fibers to let run")
-    }
-
-    pub(crate) fn refuse_to_suspend(self) -> ! {
-        unreachable!("the model forbids nothing")
-    }
-
     pub(crate) fn forbid_suspend(self, _why: &'static str) -> NoSuspend {
         NoSuspend
     }
 }
 
 pub(crate) struct NoSuspend;
+
+pub(crate) fn is_held_up(_here: Option<Here>) -> bool {
+    false
+}
+
+pub(crate) fn refuse_to_suspend(_here: Option<Here>, _what: &dyn Report) {
+    unreachable!("the model forbids nothing")
+}
 
 /// Lets the time of the next alarm come; false if there is none.
 #[expect(unsafe_code, reason = "the wheel calls what was armed")]

@@ -47,7 +47,7 @@ pub use race::{first_ok, race};
 use crate::fiber::{Builder, JoinError};
 use crate::op::event::Event;
 use crate::op::{EventLeaf, Graph, Op, Receive, event_leaf};
-use crate::sched;
+use crate::sched::{self, Report};
 use crate::sync::WaitGroup;
 use std::any::Any;
 use std::fmt;
@@ -106,6 +106,15 @@ pub struct Scope<'scope, 'env: 'scope> {
     _env: PhantomData<&'env mut &'env ()>,
 }
 
+/// What is refused where suspending is forbidden.
+struct Opening;
+
+impl Report for Opening {
+    fn report(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a scope, which waits for its children")
+    }
+}
+
 /// What a scope and its children share. Children have it counted: the last one lets the frame go while it still holds this.
 struct ScopeData {
     /// The run that the frame belongs to.
@@ -131,8 +140,8 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         let Some(here) = sched::here() else {
             panic!("a scope was opened outside of a runtime: call it inside fibers::run(..) or Runtime::run(..)")
         };
-        if here.may_not_suspend() {
-            here.refuse_to_suspend(); // a scope waits for its children
+        if sched::may_not_suspend(Some(here)) {
+            sched::refuse_to_suspend(Some(here), &Opening);
         }
         Scope {
             data: Arc::new(ScopeData {

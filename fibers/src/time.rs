@@ -64,7 +64,7 @@ fn origin() -> (Instant, u64) {
     *ORIGIN.get_or_init(|| (Instant::now(), sched::now_ns()))
 }
 
-fn instant_of(ns: u64) -> Instant {
+pub(crate) fn instant_of(ns: u64) -> Instant {
     let (instant, at) = origin();
     match ns.checked_sub(at) {
         Some(later) => instant + Duration::from_nanos(later),
@@ -72,7 +72,7 @@ fn instant_of(ns: u64) -> Instant {
     }
 }
 
-fn deadline_of(instant: Instant) -> u64 {
+pub(crate) fn deadline_of(instant: Instant) -> u64 {
     let (origin, at) = origin();
     match instant.checked_duration_since(origin) {
         Some(later) => deadline_after(at, later),

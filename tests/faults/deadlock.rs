@@ -26,6 +26,14 @@ fn f26_fibers_of_other_workers_are_in_the_report() {
 }
 
 #[test]
+fn f26_a_watchdog_is_no_foreign_thread() {
+    child("asleep_watched")
+        .by_panic()
+        .says(&[PANIC, "'reader'", "(main)"])
+        .never_says(&["stall"]);
+}
+
+#[test]
 fn f26_what_a_drain_waits_for_in_vain() {
     child("asleep_drain").by_panic().says(&[PANIC, "'left behind'"]);
 }

@@ -27,21 +27,31 @@ use std::time::Duration;
 /// Performs a forced operation, blocking the fiber or thread until one leaf is committed.
 #[inline(always)]
 pub(crate) fn perform<B: Branches>(mut branches: B) -> B::Output {
-    let winner = match sched::here() {
-        Some(here) if here.spend() && here.held_up() => poll_only(&branches, here),
-        here if branches.leaves() != 1 => choose(&branches, here),
-        Some(here) => lone_on_fiber(&branches, here),
-        None => lone_on_thread(&branches),
+    let here = sched::here();
+    let polled = match sched::is_held_up(here) {
+        true => poll_only(&branches, here),
+        false => None,
+    };
+    let winner = match (polled, here) {
+        (Some(leaf), _) => leaf,
+        (None, here) if branches.leaves() != 1 => choose(&branches, here),
+        (None, Some(here)) => lone_on_fiber(&branches, here),
+        (None, None) => lone_on_thread(&branches),
     };
     branches.abandon(Some(winner));
     branches.finish(winner)
 }
 
 /// Nothing is published: the fiber may have another perform published at this moment, whose wake it must consume first.
+/// `None`: it may suspend all the same.
 #[cold]
 #[inline(never)]
-fn poll_only<B: Branches>(branches: &B, here: Here) -> usize {
-    poll(branches, Some(here)).unwrap_or_else(|| here.refuse_to_suspend())
+fn poll_only<B: Branches>(branches: &B, here: Option<Here>) -> Option<usize> {
+    let leaf = poll(branches, here);
+    if leaf.is_none() {
+        sched::refuse_to_suspend(here, &Waiting(branches));
+    }
+    leaf
 }
 
 /// Commits a leaf that is ready now, if there is one; publishes nothing.

@@ -1,6 +1,6 @@
 //! Where the caller runs: the way from a fiber to its worker, and what a fiber may ask of it.
 //!
-//! The crate's one thread-local stands here. It is read by a function that is never inlined, since a compiler may keep the
+//! The crate's thread-local for workers stands here (what plain threads keep is in [`outside`](super::outside)). It is read by a function that is never inlined, since a compiler may keep the
 //! address of a thread-local across calls. What it finds may be kept: a fiber never changes threads, so [`Here`] stays
 //! valid for the whole life of its fiber.
 #![expect(unsafe_code, reason = "a fiber reaches its worker through a pointer")]
@@ -97,6 +97,12 @@ pub(crate) trait Report {
     fn report(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result;
 }
 
+impl Report for &str {
+    fn report(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self)
+    }
+}
+
 /// What a fiber waits for. Borrowed while it is parked.
 pub(crate) struct Wait<'a> {
     pub(crate) kind: WaitKind,
@@ -137,14 +143,14 @@ impl Here {
     /// Suspends the fiber until `ready` is called for it, once for each park. That may have happened before.
     ///
     /// # Panics
-    /// While a guard of [`forbid_suspend`](Self::forbid_suspend) is held.
+    /// Where suspending is [forbidden](super::forbid).
     #[inline]
     pub(crate) fn park(self, wait: Wait<'_>) -> Resumed {
         let (core, task) = (self.core(), self.header());
         // The lifetime ends with the park, and nobody looks at it when the fiber is not parked.
         self.place().wait.set(std::ptr::from_ref(&wait).cast());
         if core.unusual.get() != 0 || std::thread::panicking() {
-            return core.park_unusual(task);
+            return core.park_unusual(task, wait.report);
         }
         core.suspend(task);
         if core.verdict.get() != Resumed::Ready {
@@ -250,7 +256,6 @@ impl Here {
 
     /// Whether this very fiber is in the middle of a panic (or of the unwinding that ends a runtime).
     /// `std::thread::panicking` cannot tell: it also counts siblings that are suspended in the middle of theirs.
-    #[cfg(test)]
     pub(crate) fn is_panicking(self) -> bool {
         self.core().is_panicking(self.header())
     }
@@ -272,35 +277,20 @@ impl Here {
         Watcher::new(&self.core().shared, self.core().index)
     }
 
-    /// Makes every suspension panic with `why` until the guard is dropped.
-    pub(crate) fn forbid_suspend(self, why: &'static str) -> Unsuspended {
-        let core = self.core();
-        let before = core.forbidden.replace(Some(why));
-        core.unusual.set(core.unusual.get() | unusual::FORBIDDEN);
-        core.patience.set(0);
-        Unsuspended { here: self, before }
-    }
-
-    /// Whether a guard of [`forbid_suspend`](Self::forbid_suspend) is held.
-    pub(crate) fn may_not_suspend(self) -> bool {
-        self.core().forbidden.get().is_some()
-    }
-
     /// Counts a perform that begins. Whether it is to ask [`held_up`](Self::held_up) first.
     #[inline(always)]
-    pub(crate) fn spend(self) -> bool {
+    pub(super) fn spend(self) -> bool {
         let patience = &self.core().patience;
         patience.set(patience.get() - 1);
         patience.get() < 0
     }
 
-    /// Whether a guard of [`forbid_suspend`](Self::forbid_suspend) is held. If there is none, others have their turn now, before
-    /// anything of the perform is tried.
+    /// Whether suspending is forbidden. If it is not, others have their turn now, before anything of the perform is tried.
     #[cold]
     #[inline(never)]
-    pub(crate) fn held_up(self) -> bool {
+    pub(super) fn held_up(self) -> bool {
         let core = self.core();
-        if self.may_not_suspend() {
+        if core.unusual.get() & unusual::FORBIDDEN != 0 {
             core.patience.set(0);
             return true;
         }
@@ -308,15 +298,6 @@ impl Here {
         core.budget.set(0); // so the worker looks around as well
         self.yield_now();
         false
-    }
-
-    /// What a suspension does while it is forbidden.
-    ///
-    /// # Panics
-    /// Always, with the reason.
-    #[cold]
-    pub(crate) fn refuse_to_suspend(self) -> ! {
-        panic!("{}", self.core().forbidden.get().unwrap_or("suspending is forbidden here"))
     }
 
     /// The fiber's own value under this key (the address of a static).
@@ -342,33 +323,13 @@ impl fmt::Debug for Here {
     }
 }
 
-/// While it lives, its fiber does not suspend.
-#[must_use]
-#[derive(Debug)]
-pub(crate) struct Unsuspended {
-    here: Here,
-    before: Option<&'static str>,
-}
-
-impl Drop for Unsuspended {
-    fn drop(&mut self) {
-        let core = self.here.core();
-        core.forbidden.set(self.before);
-        if self.before.is_none() {
-            core.unusual.set(core.unusual.get() & !unusual::FORBIDDEN);
-        }
-    }
-}
-
 impl Core {
     /// A park while something is out of the ordinary: the runtime ends, the thread panics, or suspending is forbidden.
     #[cold]
     #[inline(never)]
-    pub(super) fn park_unusual(&self, task: &Task) -> Resumed {
-        if let Some(why) = self.forbidden.get() {
-            panic!("{why}");
-        }
+    pub(super) fn park_unusual(&self, task: &Task, waits_for: &dyn Report) -> Resumed {
         let panicking = self.is_panicking(task);
+        let _allowed = self.refuse_or_allow(panicking, waits_for);
         if self.is_ending() && !panicking && !task.has(flag::MAIN | flag::OFFERED) {
             self.abandon_if_stubborn(task);
             task.set(flag::OFFERED);
@@ -388,10 +349,8 @@ impl Core {
     #[cold]
     #[inline(never)]
     pub(super) fn yield_unusual(&self, task: &Task) {
-        if let Some(why) = self.forbidden.get() {
-            panic!("{why}");
-        }
         let panicking = self.is_panicking(task);
+        let _allowed = self.refuse_or_allow(panicking, &"yield");
         if self.is_ending() && !panicking && !task.has(flag::MAIN) {
             self.abandon_if_stubborn(task);
             panics::unwind();
@@ -407,6 +366,7 @@ impl Core {
             self.panicking.set(self.panicking.get() + 1);
         }
         self.suspend(task);
+        self.show(task);
         if panicking {
             task.clear(flag::PANIC_COUNTED);
             self.panicking.set(self.panicking.get() - 1);

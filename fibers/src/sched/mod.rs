@@ -13,6 +13,8 @@
 //!    placement, watch  who starts what where           deadlock         who waits for what, for ever
 //!    idle       spin, nap, sleep, and be woken         blocking         threads for calls that block
 //!    affinity   a CPU for each worker                  panics, overflow what messages say of a fiber
+//!    inherit    what a fiber has from its spawner      forbid           where nothing may suspend
+//!    outside    what plain threads keep                stall, watchdog  who holds a worker for too long
 //! ```
 //!
 //! It knows nothing of operations: a fiber parks, somebody calls [`ready`] for it, once for each park.
@@ -25,9 +27,12 @@ mod context;
 mod current;
 mod deadlock;
 mod enter;
+mod forbid;
 mod handle;
 mod idle;
+mod inherit;
 mod local;
+mod outside;
 mod overflow;
 mod panics;
 mod placement;
@@ -38,10 +43,12 @@ mod runtime;
 mod shared;
 mod shutdown;
 mod spawn;
+mod stall;
 mod task;
 mod thread;
 mod unstarted;
 mod watch;
+mod watchdog;
 #[expect(dead_code, reason = "for descriptors: sockets will use it")]
 mod watcher;
 mod worker;
@@ -52,11 +59,14 @@ mod tests;
 pub(crate) use current::WaitKind;
 pub(crate) use current::{Here, Report, Resumed, Wait, here};
 pub use deadlock::Deadlock;
+pub(crate) use forbid::{forbid_in, is_held_up, may_not_suspend, refuse_to_suspend};
 pub(crate) use handle::{BlockingJob, TaskHandle};
+pub(crate) use inherit::{enter, inherited};
 pub(crate) use panics::{deadlock, is_unwind, unwind};
 pub use runtime::{Handle, Runtime, RuntimeBuilder, run};
 pub use shutdown::Shutdown;
 pub(crate) use spawn::{ready, spawn};
+pub use stall::Stall;
 pub(crate) use task::TaskRef;
 pub(crate) use task::{Body, FiberRef, Place, Spec};
 pub(crate) use worker::Alarm;

@@ -59,7 +59,7 @@ impl Shared {
 
     /// Whether the process has threads that are not this runtime's: any of them may wake a fiber.
     pub(super) fn has_foreign_threads(&self) -> bool {
-        let own = self.workers.len() + self.blocking.threads();
+        let own = self.workers.len() + self.blocking.threads() + self.watchdog_sleeps.load(Ordering::SeqCst);
         sys::thread_count().map_or(true, |all| all > own)
     }
 }

@@ -6,6 +6,7 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use super::affinity::Claim;
 use super::deadlock::Deadlock;
@@ -14,8 +15,10 @@ use super::overflow;
 use super::panics;
 use super::shared::Shared;
 use super::shutdown::Shutdown;
+use super::stall::Stall;
 use super::task::{Body, FiberRef, Spec};
 use super::thread;
+use super::watchdog::{self, Watchdog};
 use super::{current, spawn::spawn_from_outside};
 use crate::stack::{StackConfig, install_fault_handler};
 use crate::sys;
@@ -32,6 +35,7 @@ pub(super) struct Config {
     pub(super) pin: bool,
     pub(super) blocking_threads: usize,
     pub(super) blocking_queue: usize,
+    pub(super) watchdog: Option<Watchdog>,
 }
 
 impl Config {
@@ -56,6 +60,7 @@ pub struct RuntimeBuilder {
     pin: bool,
     blocking_threads: usize,
     blocking_queue: usize,
+    watchdog: Option<Watchdog>,
 }
 
 impl RuntimeBuilder {
@@ -116,10 +121,51 @@ impl RuntimeBuilder {
         self
     }
 
+    /// Watches for fibers that hold their worker for longer than `limit` without suspending, so that nobody else can run there: one
+    /// that computes, or one that blocks its thread, in a lock of the standard library that a suspended sibling holds for instance.
+    /// Each is reported on the standard error output, with its number, name and spawn site; once, and again whenever that time has
+    /// doubled. Time for which the system gives the worker no CPU does not count. Default: nobody watches.
+    ///
+    /// A thread of its own looks at the workers four times per limit. Fibers pay nothing without a watchdog, and some 10 ns per
+    /// suspension with one.
+    pub fn watchdog(self, limit: Duration) -> Self {
+        self.watchdog_with(limit, Stall::print)
+    }
+
+    /// As [`watchdog`](RuntimeBuilder::watchdog), with the reports given to a function. It runs on the watchdog's thread, and the
+    /// drop of the runtime waits for it.
+    ///
+    /// ```
+    /// use fibers::{Runtime, Stall, channel};
+    /// use std::time::Duration;
+    ///
+    /// let (tx, rx) = channel(100);
+    /// let runtime = Runtime::builder()
+    ///     .workers(1)
+    ///     .watchdog_with(Duration::from_millis(5), move |stall: &Stall| drop(tx.try_send(stall.clone())))
+    ///     .build()
+    ///     .unwrap();
+    /// runtime.run(|| {
+    ///     let hog = fibers::spawn(move || {
+    ///         while rx.is_empty() {} // never suspends
+    ///         rx.recv().unwrap()
+    ///     });
+    ///     let id = hog.id();
+    ///     assert_eq!(hog.join().unwrap().fiber(), id);
+    /// });
+    /// ```
+    pub fn watchdog_with(mut self, limit: Duration, report: impl Fn(&Stall) + Send + Sync + 'static) -> Self {
+        self.watchdog = Some(Watchdog {
+            limit,
+            report: Arc::new(report),
+        });
+        self
+    }
+
     /// Builds the runtime: all its threads but the first, which is the one that calls [`Runtime::run`].
     ///
     /// # Errors
-    /// `InvalidInput` for no workers, sizes of which no stack can be made, and variables that are not numbers; whatever
+    /// `InvalidInput` for no workers, sizes of which no stack can be made, a watchdog without patience, and variables that are not numbers; whatever
     /// the system says when it gives no thread or no descriptor. Nothing is left behind then.
     pub fn build(self) -> io::Result<Runtime> {
         let config = self.config()?;
@@ -135,7 +181,11 @@ impl RuntimeBuilder {
         };
         for index in 1..runtime.shared.workers.len() {
             // If this fails, dropping the runtime ends and joins the threads that there are.
-            let thread = thread::start(&runtime.shared, index).map_err(|e| no_thread(index, &e))?;
+            let thread = thread::start(&runtime.shared, index).map_err(|e| no_thread(&format!("worker {index}"), &e))?;
+            runtime.threads.push(thread);
+        }
+        if let Some(watchdog) = runtime.shared.config.watchdog.clone() {
+            let thread = watchdog::start(&runtime.shared, watchdog).map_err(|e| no_thread("the watchdog", &e))?;
             runtime.threads.push(thread);
         }
         Ok(runtime)
@@ -160,6 +210,9 @@ impl RuntimeBuilder {
         if self.blocking_queue == 0 {
             return invalid("blocking calls need room to wait for a thread: blocking_queue(1) is the least".into());
         }
+        if self.watchdog.as_ref().is_some_and(|watchdog| watchdog.limit.is_zero()) {
+            return invalid("a watchdog needs a limit longer than zero, such as watchdog(Duration::from_millis(100))".into());
+        }
         Ok(Config {
             workers,
             stack_size,
@@ -170,6 +223,7 @@ impl RuntimeBuilder {
             pin: self.pin,
             blocking_threads: self.blocking_threads,
             blocking_queue: self.blocking_queue,
+            watchdog: self.watchdog,
         })
     }
 }
@@ -202,14 +256,14 @@ fn default_stack_size(guard: usize) -> io::Result<usize> {
     }
 }
 
-fn no_thread(index: usize, cause: &io::Error) -> io::Error {
+fn no_thread(whose: &str, cause: &io::Error) -> io::Error {
     let advice = match cause.kind() {
         io::ErrorKind::WouldBlock => "; use fewer workers, or raise the limit of threads (ulimit -u, or that of the container)",
         _ => "",
     };
     io::Error::new(
         cause.kind(),
-        format!("the thread of worker {index} could not be started: {cause}{advice}"),
+        format!("the thread of {whose} could not be started: {cause}{advice}"),
     )
 }
 
@@ -256,6 +310,7 @@ impl Runtime {
             pin: true,
             blocking_threads: 64,
             blocking_queue: 1024,
+            watchdog: None,
         }
     }
 

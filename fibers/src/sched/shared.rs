@@ -5,12 +5,14 @@ use std::fmt;
 use std::io;
 use std::ptr::NonNull;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
 use super::blocking::Pool;
 use super::deadlock::Board;
 use super::idle::Sleep;
 use super::queue::Inbox;
 use super::runtime::Config;
+use super::stall::Running;
 use super::task::{Place, Task};
 use super::unstarted::Unstarted;
 use super::watcher::Io;
@@ -48,6 +50,8 @@ pub(super) struct Remote {
     pulse: AtomicU64,
     pub(super) unstarted: Unstarted,
     pub(super) counters: Counters,
+    /// What the watchdog sees, if there is one.
+    pub(super) running: Option<Box<Running>>,
 }
 
 /// Written by the owner alone (Relaxed, except `idle`), read by watchers.
@@ -71,7 +75,7 @@ pub(super) struct Counters {
 }
 
 impl Remote {
-    fn new(index: usize, several: bool) -> io::Result<Remote> {
+    fn new(index: usize, several: bool, watched: bool) -> io::Result<Remote> {
         Ok(Remote {
             index,
             inbox: Inbox::new(),
@@ -81,6 +85,7 @@ impl Remote {
             pulse: AtomicU64::new(0),
             unstarted: Unstarted::new(several),
             counters: Counters::default(),
+            running: watched.then(|| Box::new(Running::new())),
         })
     }
 
@@ -164,6 +169,8 @@ pub(super) struct Shared {
     pub(super) io: OnceLock<Box<dyn Io>>,
     pub(super) blocking: Arc<Pool>,
     pub(super) board: Board,
+    /// 1 if there is a watchdog, and it sleeps.
+    pub(super) watchdog_sleeps: AtomicUsize,
     /// The CPUs that the workers are bound to, if they are.
     pub(super) cpus: Option<CpuSet>,
     /// Among how many workers fibers are split that wait: no more than there are CPUs.
@@ -176,9 +183,9 @@ pub(super) struct Shared {
 
 impl Shared {
     pub(super) fn new(config: Config, cpus: Option<CpuSet>) -> io::Result<Arc<Shared>> {
-        let several = config.workers > 1;
+        let (several, watched) = (config.workers > 1, config.watchdog.is_some());
         let workers = (0..config.workers)
-            .map(|i| Remote::new(i, several).map_err(|e| no_poller(i, &e)))
+            .map(|i| Remote::new(i, several, watched).map_err(|e| no_poller(i, &e)))
             .collect::<io::Result<Box<[_]>>>()?;
         let shared = Arc::new(Shared {
             workers,
@@ -191,6 +198,7 @@ impl Shared {
             io: OnceLock::new(),
             blocking: Pool::new(config.blocking_threads, config.blocking_queue),
             board: Board::default(),
+            watchdog_sleeps: AtomicUsize::new(0),
             peers: config.workers.min(available_cpus()),
             cpus,
             run_number: AtomicU64::new(0),
@@ -232,6 +240,13 @@ impl Shared {
         self.changed
             .wait_while(lifecycle, |l| !done(l))
             .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for so long, of the time of runs, or for the end of the runtime: true if that has come.
+    pub(super) fn doze(&self, time: Duration) -> bool {
+        let lifecycle = self.wait_until(self.lifecycle(), |l| l.stop || l.running);
+        let waited = self.changed.wait_timeout_while(lifecycle, time, |l| !l.stop);
+        waited.unwrap_or_else(PoisonError::into_inner).0.stop
     }
 
     /// Wakes one of the workers that sleep deeply, if there is one: there is work to take.

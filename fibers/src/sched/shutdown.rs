@@ -66,7 +66,15 @@ impl Core {
     /// Whether a fiber that starts now only drops its closure.
     #[inline(always)]
     pub(super) fn cancels(&self, task: &Task) -> bool {
-        self.unusual.get() & unusual::ENDING != 0 && !task.has(flag::MAIN)
+        self.unusual.get() != 0 && self.begin_unusual(task)
+    }
+
+    /// As above, while something is out of the ordinary: the fiber is shown to the watchdog as well.
+    #[cold]
+    #[inline(never)]
+    fn begin_unusual(&self, task: &Task) -> bool {
+        self.show(task);
+        self.is_ending() && !task.has(flag::MAIN)
     }
 
     /// Resumes every fiber that is suspended, to be unwound. False if there was none.
@@ -156,6 +164,7 @@ impl Core {
 
     /// Gives up all that is left here, at the end of the run.
     pub(super) fn leave(&self) {
+        self.show_nobody();
         while self.started.pop().is_some() {}
         // What only this worker could have started, and with `Leak` everything.
         let leaks = self.shared.config.shutdown.first_phase() == phase::LEAVE;

@@ -4,7 +4,7 @@
 //! [`context`](super::context)), so that a fiber that waits for its first turn is small:
 //!
 //! ```text
-//!    [ Extras ]   only if the spawn gave a name or a stack size
+//!    [ Extras ]   only if the spawn gave a name or a stack size, or the spawner something to inherit
 //!    [ Task   ]   64 bytes, what the scheduler knows
 //!    [ Body   ]   the closure, its result and whoever waits for it: belongs to the floors above
 //! ```
@@ -28,6 +28,7 @@ use std::sync::Arc;
 
 use super::context::StackHeader;
 use super::current;
+use super::inherit::{self, Inherited};
 use super::local::Locals;
 use super::shared::Remote;
 use crate::arch::Sp;
@@ -89,6 +90,8 @@ pub(crate) struct Spec {
     pub(crate) stack_size: Option<usize>,
     pub(crate) place: Place,
     pub(crate) site: &'static Location<'static>,
+    /// What it has from its spawner.
+    pub(crate) inherited: Option<Inherited>,
 }
 
 #[cfg(test)]
@@ -100,6 +103,7 @@ impl Spec {
             stack_size: None,
             place,
             site,
+            inherited: None,
         }
     }
 }
@@ -109,6 +113,8 @@ pub(super) struct Extras {
     name: Option<Box<str>>,
     /// Of the size that the spawn asked for; until the start.
     stack: Cell<Option<Stack>>,
+    /// Until it runs.
+    inherited: Cell<Option<Inherited>>,
 }
 
 struct VTable {
@@ -302,7 +308,7 @@ impl<B: Body> Tables<B> {
         extras: 0,
     };
     const EXTENDED: &'static VTable = &VTable {
-        run: run::<B>,
+        run: run_extended::<B>,
         abandon: abandon::<B>,
         free: free_extended::<B>,
         extras: std::mem::offset_of!(Extended<B>, block),
@@ -314,6 +320,19 @@ impl<B: Body> Tables<B> {
 unsafe fn run<B: Body>(task: &Task, cancelled: bool) {
     // SAFETY: the body stands behind the header, in the same allocation, and is only ever borrowed shared.
     unsafe { (*std::ptr::from_ref(task).cast::<Block<B>>()).body.run(cancelled) }
+}
+
+/// # Safety
+/// `task` is the header inside an `Extended<B>`.
+unsafe fn run_extended<B: Body>(task: &Task, cancelled: bool) {
+    let inherited = task.extras().and_then(|extras| extras.inherited.take());
+    let entered = inherited.map(inherit::enter);
+    // SAFETY: a block stands inside.
+    unsafe { run::<B>(task, cancelled) };
+    if entered.is_some() {
+        // What is inherited belongs to the user. A panic of its destructor has been reported by the hook.
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(entered)));
+    }
 }
 
 /// # Safety
@@ -389,7 +408,7 @@ pub(super) fn allocate<B: Body>(
     stacks: &Arc<StackPool>,
     blocks: Option<&Blocks>,
 ) -> io::Result<FiberRef<B>> {
-    if spec.name.is_some() || spec.stack_size.is_some() {
+    if spec.name.is_some() || spec.stack_size.is_some() || spec.inherited.is_some() {
         return allocate_extended(spec, id, body, stacks);
     }
     let layout = Layout::new::<Block<B>>();
@@ -416,6 +435,7 @@ fn allocate_extended<B: Body>(spec: Spec, id: u64, body: B, stacks: &Arc<StackPo
     let extras = Extras {
         name: spec.name,
         stack: Cell::new(stack),
+        inherited: Cell::new(spec.inherited),
     };
     let whole = allocate_plain(Layout::new::<Extended<B>>()).cast::<Extended<B>>();
     // SAFETY: fresh memory of the right layout, inside of which the block lies.

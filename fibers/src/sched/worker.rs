@@ -24,6 +24,7 @@ use slab::Slab;
 use super::clock::Clock;
 use super::context::StackHeader;
 use super::current::Resumed;
+use super::forbid::Forbidden;
 use super::placement::Placement;
 use super::queue::Started;
 use super::random::Random;
@@ -63,6 +64,8 @@ pub(super) mod unusual {
     pub(in crate::sched) const FORBIDDEN: u32 = 1 << 1;
     /// Some fiber has been resumed without a wake. Never cleared.
     pub(in crate::sched) const OFFERED: u32 = 1 << 2;
+    /// There is a watchdog: each fiber that goes on is shown to it. Never cleared.
+    pub(in crate::sched) const WATCHED: u32 = 1 << 3;
 }
 
 /// How many operations the fibers of a worker perform before one of them lets the worker look around first. Without that, a
@@ -125,7 +128,7 @@ pub(super) struct Core {
     pub(super) ended: Cell<Option<NonNull<StackHeader>>>,
     /// The running fiber has been given up by a shutdown.
     pub(super) abandoned: Cell<bool>,
-    pub(super) forbidden: Cell<Option<&'static str>>,
+    pub(super) forbidden: Cell<Option<Forbidden>>,
     /// How many fibers are suspended in the middle of a panic.
     pub(super) panicking: Cell<usize>,
     pub(super) phase: Cell<u32>,
@@ -178,7 +181,11 @@ impl Core {
             current: Cell::new(null()),
             started: Started::new(),
             budget: Cell::new(0),
-            unusual: Cell::new(0),
+            unusual: Cell::new(if shared.config.watchdog.is_some() {
+                unusual::WATCHED
+            } else {
+                0
+            }),
             patience: Cell::new(PATIENCE),
             verdict: Cell::new(Resumed::Ready),
             native: Cell::new(Sp::NULL),
@@ -244,7 +251,7 @@ impl Core {
 
     /// Runs until the run is left. What goes wrong here cannot be mended: fibers hold pointers into this worker.
     pub(super) fn work(&self) {
-        if self.several {
+        if self.several || self.shared.config.watchdog.is_some() {
             self.remote().set_pulse();
         }
         let abort = AbortOnUnwind;

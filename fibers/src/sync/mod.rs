@@ -39,5 +39,4 @@ pub use semaphore::{
 pub use single_flight::{Flight, SingleFlight};
 pub use swap::{Swap, SwapOp};
 pub use wait_group::{DoneGuard, WaitGroup, WaitGroupOp};
-pub use wait_group::{WaitGroup, WaitGroupOp};
 pub use watch::{ChangedOp, WaitForOp, Watch, WatchRef, Watcher};

@@ -35,6 +35,12 @@ pub(crate) fn asleep() {
     runtime(1).run(everybody_waits);
 }
 
+/// A watchdog is a thread that wakes nobody while it sleeps.
+pub(crate) fn asleep_watched() {
+    let runtime = Runtime::builder().workers(1).watchdog(Duration::from_secs(1));
+    runtime.build().unwrap().run(everybody_waits);
+}
+
 pub(crate) fn asleep_workers() {
     runtime(3).run(|| {
         let (tx, rx) = channel::<u32>(0);

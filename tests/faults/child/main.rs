@@ -59,6 +59,7 @@ fn main() {
         "panic" => limits::panic(),
         "build" => limits::build(),
         "asleep" => asleep::asleep(),
+        "asleep_watched" => asleep::asleep_watched(),
         "asleep_workers" => asleep::asleep_workers(),
         "asleep_drain" => asleep::asleep_drain(),
         "asleep_report" => asleep::asleep_report(),
