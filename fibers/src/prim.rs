@@ -57,15 +57,30 @@ pub(crate) struct Witness {
     number: usize,
 }
 
+/// A function that is `const`, unless the model checker has to know of what it makes.
+macro_rules! const_unless_loom {
+    ($(#[$meta:meta])* $vis:vis fn $($rest:tt)*) => {
+        #[cfg(not(loom))]
+        $(#[$meta])*
+        $vis const fn $($rest)*
+        #[cfg(loom)]
+        $(#[$meta])*
+        $vis fn $($rest)*
+    };
+}
+pub(crate) use const_unless_loom;
+
 impl Witness {
-    pub(crate) fn new() -> Self {
-        Witness {
-            #[cfg(loom)]
-            data: loom::cell::UnsafeCell::new(()),
-            #[cfg(loom)]
-            steps: AtomicU32::new(0),
-            #[cfg(loom)]
-            number: NUMBER.with(|number| *number),
+    const_unless_loom! {
+        pub(crate) fn new() -> Self {
+            Witness {
+                #[cfg(loom)]
+                data: loom::cell::UnsafeCell::new(()),
+                #[cfg(loom)]
+                steps: AtomicU32::new(0),
+                #[cfg(loom)]
+                number: NUMBER.with(|number| *number),
+            }
         }
     }
 

@@ -1,2 +1,4 @@
 //! Mutex, RwLock and Condvar.
 #![cfg(not(loom))]
+
+mod mutex;
