@@ -1,4 +1,6 @@
 //! Mutex, RwLock and Condvar.
 #![cfg(not(loom))]
 
+mod condvar;
 mod mutex;
+mod rwlock;
