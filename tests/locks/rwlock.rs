@@ -6,11 +6,13 @@ use fibers::sync::{
     RwLockWriteGuard,
 };
 use fibers::{Elapsed, Op, channel};
-use fibers_tests::{Counter, Drops, On, Rng, Task, everywhere, on_workers, panics_with, quiet_panic, rounds, under_stress};
+use fibers_tests::{Counter, Drops, Rng, Task, everywhere, on_workers, panics_with, quiet_panic, rounds, under_stress};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicIsize, Ordering};
 use std::thread;
 use std::time::Duration;
+
+use crate::waits;
 
 const HOUR: Duration = Duration::from_secs(3600);
 const MOMENT: Duration = Duration::from_millis(1);
@@ -124,18 +126,6 @@ fn maps_and_downgrades_guards() {
         lock.write_owned_op().perform().0 = 1;
         assert_eq!(lock.try_read().expect("free").0, 1);
     });
-}
-
-/// A performer that has come to the lock, and waits there: its attempt to get in has failed, as the lock is still full.
-fn waits<T: Send + 'static>(on: On, f: impl FnOnce() -> T + Send + 'static) -> Task<T> {
-    let coming = Counter::default();
-    let at_the_lock = coming.clone();
-    let task = on.spawn(move || {
-        at_the_lock.add();
-        f()
-    });
-    on.eventually(|| coming.get() == 1);
-    task
 }
 
 #[test]

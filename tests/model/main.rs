@@ -7,5 +7,6 @@
 #![cfg(loom)]
 
 mod events;
+mod locks;
 mod meet;
 mod world;
