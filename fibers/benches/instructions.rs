@@ -15,12 +15,14 @@ mod crowd;
 mod skynet;
 
 use crowd::crowd;
+use fibers::sync::{Mutex, RwLock};
 use fibers::{Runtime, WaitGroup, channel, select, spawn, yield_now};
 use skynet::skynet;
 use std::env::{args, current_exe};
 use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitCode, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 use std::{fs, io};
 
@@ -53,6 +55,10 @@ const PATHS: &[Path] = &[
     path("buffered", 50_000, STEADY, buffered),
     path("mpmc", 50_000, STEADY, crowd),
     path("timeout", 20_000, STEADY, receive_with_timeout),
+    path("mutex", 50_000, STEADY, mutex),
+    path("lockquit", 20_000, STEADY, lock_or_quit),
+    path("handover", 20_000, STEADY, mutex_handed_over),
+    path("rwlock", 50_000, STEADY, rwlock),
     path("tree", 10_000, ALLOCATING, trees),
 ];
 
@@ -357,6 +363,49 @@ fn receive_with_timeout(n: usize) {
     for _ in 0..n {
         rx.recv_timeout(Duration::from_secs(1000)).unwrap();
     }
+}
+
+/// A mutex that is always free.
+fn mutex(n: usize) {
+    let mutex = Mutex::new(0);
+    (0..n).for_each(|_| *mutex.lock() += 1);
+    assert_eq!(mutex.into_inner(), n);
+}
+
+/// The same in a loop that can be ended.
+fn lock_or_quit(n: usize) {
+    let mutex = Mutex::new(0);
+    let (_quitter, quit) = channel::<bool>(0);
+    for _ in 0..n {
+        select! {
+            mut guard = mutex.lock_op() => *guard += 1,
+            <-quit => unreachable!(),
+        }
+    }
+    assert_eq!(mutex.into_inner(), n);
+}
+
+/// Two fibers that suspend while they have the lock, so that each finds it taken.
+fn mutex_handed_over(n: usize) {
+    let (mutex, wg) = (Arc::new(Mutex::new(0)), WaitGroup::new());
+    for _ in 0..2 {
+        let mutex = mutex.clone();
+        wg.go(move || {
+            for _ in 0..n / 2 {
+                let mut guard = mutex.lock();
+                *guard += 1;
+                yield_now();
+            }
+        });
+    }
+    wg.wait();
+    assert_eq!(*mutex.lock(), n);
+}
+
+/// A lock for reading that is always free.
+fn rwlock(n: usize) {
+    let lock = RwLock::new(1);
+    assert_eq!((0..n).map(|_| *lock.read()).sum::<usize>(), n);
 }
 
 /// Trees of a thousand leaves, ten fibers to a node, one tree after the other; N leaves in all.

@@ -12,11 +12,13 @@ mod sieve;
 mod skynet;
 
 use crowd::crowd;
+use fibers::sync::Mutex;
 use fibers::{WaitGroup, channel, run, select, sleep, spawn, yield_now};
 use sieve::sieve;
 use skynet::skynet;
 use std::fmt::Display;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Its name, the N of a full run, the N of a check, and what runs.
@@ -33,6 +35,7 @@ const WORKLOADS: &[Workload] = &[
     ("default", 20_000_000, 1000, select_with_default),
     ("buffered", 10_000_000, 1000, buffered),
     ("mpmc", 4_000_000, 1000, crowd_of_16),
+    ("mutex", 4_000_000, 1000, mutex),
     ("timeout", 1_000_000, 1000, receive_with_timeout),
     ("sleepers", 100_000, 10, sleepers),
     ("parked", 1_000_000, 100, parked),
@@ -55,10 +58,7 @@ fn main() -> ExitCode {
     if found {
         return ExitCode::SUCCESS;
     }
-    match wanted {
-        Some("mutex") => println!("workload mutex: fibers::sync::Mutex does not exist yet"),
-        _ => println!("unknown workload {}", wanted.unwrap_or_default()),
-    }
+    println!("unknown workload {}", wanted.unwrap_or_default());
     ExitCode::from(2)
 }
 
@@ -212,6 +212,21 @@ fn crowd_of_16(bench: &Bench) {
     let start = Instant::now();
     crowd(bench.n);
     bench.report(bench.n, start, "");
+}
+
+/// Eight fibers that count under one lock.
+fn mutex(bench: &Bench) {
+    let each = bench.n / 8;
+    let (count, wg) = (Arc::new(Mutex::new(0_usize)), WaitGroup::new());
+    let start = Instant::now();
+    for _ in 0..8 {
+        let count = count.clone();
+        wg.go(move || (0..each).for_each(|_| *count.lock() += 1));
+    }
+    wg.wait();
+    let total = *count.lock();
+    assert_eq!(total, each * 8);
+    bench.report(bench.n, start, total);
 }
 
 /// A timeout that never fires: a timer is armed and cancelled each time.

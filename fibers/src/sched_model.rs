@@ -107,6 +107,10 @@ impl Here {
         current().wheel.borrow_mut().remove(key).is_some()
     }
 
+    pub(crate) fn is_alone(self) -> bool {
+        false
+    }
+
     pub(crate) fn forbid_suspend(self, _why: &'static str) -> NoSuspend {
         NoSuspend
     }

@@ -8,5 +8,6 @@
 
 mod counts;
 mod events;
+mod locks;
 mod meet;
 mod world;

@@ -39,7 +39,7 @@
     reason = "intrusive nodes that other threads reach while their performer waits"
 )]
 
-use crate::prim::{self, AtomicU32, Backoff, Ordering, Thread, Witness, const_fn};
+use crate::prim::{self, AtomicU32, Backoff, Ordering, Thread, Witness, const_fn, const_unless_loom};
 use crate::sched::{self, Here, TaskRef};
 use std::cell::{Cell as Plain, UnsafeCell};
 use std::fmt;
@@ -207,6 +207,11 @@ impl Cell {
         prim::release(self.state(), DECIDED + branch);
     }
 
+    /// As [`Cell::decide`], for a performer that is to look again.
+    fn look_again(&self) {
+        prim::release(self.state(), RETRY);
+    }
+
     /// Commits `branch` without a counterpart; false if the cell is final already.
     pub(crate) fn commit(&self, branch: usize) -> bool {
         self.leave_pending(DECIDED + branch as u32)
@@ -320,6 +325,15 @@ pub(crate) enum Met<R> {
     Lost,
 }
 
+/// What [`Queue::settle_first`] makes of a perform.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Settled {
+    /// The branch is committed.
+    Committed,
+    /// The performer looks at all branches again.
+    Again,
+}
+
 /// What one side does at a source, under its lock.
 ///
 /// A trait rather than closures, so that it can ask to be inlined: an operation is a few dozen instructions, and to pass its parts
@@ -329,6 +343,8 @@ pub(crate) trait Exchange<S, P> {
     fn attempt(&self, state: &mut S, slot: &mut P, me: &mut Me<'_>) -> Attempt;
     /// Where this side waits.
     fn queue(state: &mut S) -> &mut Queue<P>;
+    /// Whether it waits before all who are there: somebody who had been told to look again and has come in vain.
+    fn comes_first(slot: &P) -> bool;
 }
 
 /// Where a published node is linked, and whom it stands for.
@@ -414,7 +430,10 @@ impl<P> Node<P> {
         if matches!(result, Attempt::Wait) {
             // SAFETY: the node stays in place until retracted or decided (contract of `Me::new`), and the lock is held.
             unsafe {
-                E::queue(&mut state).push(inner, me);
+                match E::comes_first(&(*inner).slot) {
+                    false => E::queue(&mut state).push(inner, me),
+                    true => E::queue(&mut state).push_first(inner, me),
+                }
             }
             self.published.set(true);
             me.shared = true;
@@ -422,18 +441,20 @@ impl<P> Node<P> {
         result
     }
 
-    /// Unlinks the node, unless its decider has done so or it never was published.
-    pub(crate) fn retract<S: State>(&self, source: &Source<S>, queue: impl FnOnce(&mut S) -> &mut Queue<P>) {
+    /// Unlinks the node, unless its decider has done so or it never was published; returns whether it did.
+    pub(crate) fn retract<S: State>(&self, source: &Source<S>, queue: impl FnOnce(&mut S) -> &mut Queue<P>) -> bool {
         if !self.published.replace(false) {
-            return;
+            return false;
         }
         let mut state = source.lock();
         let inner = self.inner.get();
         // SAFETY: links are read and changed under the lock of the node's source, at which it has been published.
         unsafe {
-            if Inner::links(inner).linked {
+            let linked = Inner::links(inner).linked;
+            if linked {
                 queue(&mut state).unlink(inner);
             }
+            linked
         }
     }
 }
@@ -469,23 +490,42 @@ impl<P> Queue<P> {
     /// # Safety
     /// The lock of this queue's source is held; `node` is linked nowhere and stays in place while it is linked here.
     unsafe fn push(&mut self, node: *mut Inner<P>, me: &Me<'_>) {
-        // SAFETY: the caller's contract; `tail` is linked, hence alive (rule 1).
+        // SAFETY: the caller's contract.
+        unsafe { self.insert(node, me, self.tail, ptr::null_mut()) };
+    }
+
+    /// # Safety
+    /// As for [`Queue::push`].
+    #[cold]
+    unsafe fn push_first(&mut self, node: *mut Inner<P>, me: &Me<'_>) {
+        // SAFETY: the caller's contract.
+        unsafe { self.insert(node, me, ptr::null_mut(), self.head) };
+    }
+
+    /// # Safety
+    /// As for [`Queue::push`]; `prev` and `next` are neighbours, or one of them is null at that end.
+    #[inline(always)]
+    unsafe fn insert(&mut self, node: *mut Inner<P>, me: &Me<'_>, prev: *mut Inner<P>, next: *mut Inner<P>) {
+        // SAFETY: the caller's contract; neighbours are linked, hence alive (rule 1).
         unsafe {
             (*node).witness.write();
             (*node).links.write(Links {
-                next: ptr::null_mut(),
-                prev: self.tail,
+                next,
+                prev,
                 cell: me.cell,
                 branch: me.branch as u32,
                 lone: me.lone,
                 linked: true,
             });
-            match self.tail.is_null() {
+            match prev.is_null() {
                 true => self.head = node,
-                false => Inner::links(self.tail).next = node,
+                false => Inner::links(prev).next = node,
+            }
+            match next.is_null() {
+                true => self.tail = node,
+                false => Inner::links(next).prev = node,
             }
         }
-        self.tail = node;
         self.len += 1;
     }
 
@@ -584,6 +624,42 @@ impl<P> Queue<P> {
     /// Tells up to a batch of all waiting nodes to look again; returns whether there are more.
     pub(crate) fn retry_all(&mut self, batch: &mut Batch) -> bool {
         self.each(batch, |_| true, None::<fn(&mut P)>)
+    }
+
+    /// The slot of the node that has waited longest. Its perform may have been decided elsewhere.
+    pub(crate) fn first(&self) -> Option<&P> {
+        // SAFETY: a linked node is alive while the lock is held, which the borrow of the queue proves (rule 1).
+        unsafe {
+            let node = self.head.as_ref()?;
+            node.witness.read();
+            Some(&node.slot)
+        }
+    }
+
+    /// Takes out the node that has waited longest and settles its perform as `exchange` says. `None`: nobody waits, or that
+    /// perform has been decided elsewhere, and `exchange` was not called.
+    pub(crate) fn settle_first(&mut self, exchange: impl FnOnce(&mut P) -> Settled) -> Option<Waiter> {
+        let node = self.head;
+        if node.is_null() {
+            return None;
+        }
+        // SAFETY: a linked node and its cell are alive while the lock is held, which `&mut self` proves (rule 1); the decision is
+        // the last access to either.
+        unsafe {
+            (*node).witness.write();
+            self.unlink(node);
+            let &mut Links { cell, branch, lone, .. } = Inner::links(node);
+            let cell = &*cell;
+            let waiter = cell.waiter();
+            if !lone && !cell.claim() {
+                return None;
+            }
+            match exchange(&mut (*node).slot) {
+                Settled::Committed => cell.decide(branch),
+                Settled::Again => cell.look_again(),
+            }
+            Some(waiter)
+        }
     }
 
     /// Decides the nodes after an `exchange` of each, or without one tells them to look again.
@@ -694,11 +770,12 @@ impl Batch {
         }
     }
 
-    fn is_full(&self) -> bool {
+    pub(crate) fn is_full(&self) -> bool {
         self.len == Batch::ROOM
     }
 
-    fn push(&mut self, waiter: Waiter) {
+    /// There has to be room.
+    pub(crate) fn push(&mut self, waiter: Waiter) {
         self.waiters[self.len].write(waiter);
         self.len += 1;
     }
@@ -728,15 +805,22 @@ impl fmt::Debug for Batch {
 
 /// What a source guards: it tells from which sides an attempt would succeed now.
 pub trait State {
-    /// A combination of [`RX_READY`] and [`TX_READY`].
+    /// A combination of [`RX_READY`], [`TX_READY`] and [`WAITING`].
     fn readiness(&self) -> u32;
+
+    /// The lock has been taken while the word was this. For a state that parties change through the word alone.
+    #[inline(always)]
+    fn entered(&mut self, _word: u32) {}
 }
 
-const LOCKED: u32 = 1;
+/// Set while somebody reaches the state. Set by [`Source::lock`], cleared by the unlock; excludes every other change of the word.
+pub(crate) const LOCKED: u32 = 1;
 /// A receive (a wait, a join) would find something.
 pub(crate) const RX_READY: u32 = 2;
 /// A send would find a receiver, room, or a closed channel.
 pub(crate) const TX_READY: u32 = 4;
+/// Whoever makes the source ready has to look for waiters: only of sources whose word is changed without their lock.
+pub(crate) const WAITING: u32 = 8;
 
 /// A place where performs meet: a lock word that carries the readiness of its state, and the state behind it.
 ///
@@ -753,13 +837,38 @@ pub struct Source<S> {
 // SAFETY: the state is reached only under the lock.
 unsafe impl<S: Send> Sync for Source<S> {}
 
+impl<S> Source<S> {
+    const_unless_loom! {
+        /// With the readiness of `state` as the caller knows it, for constants.
+        pub(crate) fn ready(state: S, readiness: u32) -> Self {
+            Source {
+                word: AtomicU32::new(readiness),
+                state: UnsafeCell::new(state),
+                witness: Witness::new(),
+            }
+        }
+    }
+}
+
 impl<S: State> Source<S> {
     pub(crate) fn new(state: S) -> Self {
-        Source {
-            word: AtomicU32::new(state.readiness()),
-            state: UnsafeCell::new(state),
-            witness: Witness::new(),
-        }
+        let readiness = state.readiness();
+        Source::ready(state, readiness)
+    }
+
+    /// Changes the word without taking the lock, if it is `from`, and nobody holds the lock. The state has to learn of it when
+    /// it is [`entered`](State::entered) next.
+    ///
+    /// Such changes are read-modify-writes, so they lie between an unlock and the next lock, which still pair.
+    #[inline(always)]
+    pub(crate) fn change(&self, from: u32, to: u32, order: Ordering) -> bool {
+        debug_assert_eq!((from | to) & LOCKED, 0, "a lock that is held is its holder's");
+        self.word.compare_exchange(from, to, order, Ordering::Relaxed).is_ok()
+    }
+
+    /// What the word was a moment ago, as a hint.
+    pub(crate) fn glance(&self) -> u32 {
+        self.word.load(Ordering::Relaxed)
     }
 
     const_fn! {
@@ -783,20 +892,24 @@ impl<S: State> Source<S> {
     /// Held for a few instructions only; nothing suspends, wakes or runs user code under it.
     pub(crate) fn lock(&self) -> Locked<'_, S> {
         // Acquire: pairs with the Release of the previous holder's unlock.
-        if self.word.fetch_or(LOCKED, Ordering::Acquire) & LOCKED != 0 {
-            self.lock_contended();
+        let mut word = self.word.fetch_or(LOCKED, Ordering::Acquire);
+        if word & LOCKED != 0 {
+            word = self.lock_contended();
         }
         self.witness.write();
+        // SAFETY: the lock is held.
+        unsafe { (*self.state.get()).entered(word) };
         Locked { source: self }
     }
 
     #[cold]
-    fn lock_contended(&self) {
+    fn lock_contended(&self) -> u32 {
         let mut backoff = Backoff::new();
         loop {
             backoff.wait_for(&self.word, |word| word & LOCKED != 0);
-            if self.word.fetch_or(LOCKED, Ordering::Acquire) & LOCKED == 0 {
-                return;
+            let word = self.word.fetch_or(LOCKED, Ordering::Acquire);
+            if word & LOCKED == 0 {
+                return word;
             }
         }
     }
@@ -824,7 +937,7 @@ impl<S: State> DerefMut for Locked<'_, S> {
 
 impl<S: State> Drop for Locked<'_, S> {
     fn drop(&mut self) {
-        // Only the holder writes the word's other bits, so a store is enough. Release: pairs with lock and peek.
+        // Nobody but the holder writes the word's other bits meanwhile, so a store is enough. Release: pairs with lock and peek.
         self.source.witness.write();
         self.source.witness.step();
         prim::release(&self.source.word, self.readiness());

@@ -25,6 +25,12 @@ pub trait Side {
     /// Where this side waits.
     fn queue(state: &mut Self::State) -> &mut Queue<Self::Slot>;
 
+    /// Whether it waits before all who are there: somebody who had been told to look again and has come in vain.
+    #[inline(always)]
+    fn comes_first(_slot: &Self::Slot) -> bool {
+        false
+    }
+
     /// What the committed slot yields.
     fn output(&mut self, slot: &mut Self::Slot) -> Self::Output;
 
@@ -40,6 +46,11 @@ impl<S: Side> Exchange<S::State, S::Slot> for S {
     #[inline(always)]
     fn queue(state: &mut S::State) -> &mut Queue<S::Slot> {
         <S as Side>::queue(state)
+    }
+
+    #[inline(always)]
+    fn comes_first(slot: &S::Slot) -> bool {
+        <S as Side>::comes_first(slot)
     }
 }
 
@@ -71,6 +82,15 @@ impl<S: Side> Leaf<S> {
     pub(crate) fn slot(&mut self) -> &mut S::Slot {
         self.node.slot()
     }
+
+    pub(crate) fn side(&self) -> &S {
+        &self.side
+    }
+
+    /// As [`Branches::retract`]; returns whether the leaf was still waiting.
+    pub(crate) fn withdraw(&self) -> bool {
+        self.node.retract(self.side.source(), <S as Side>::queue)
+    }
 }
 
 impl<S: Side> Branches for Leaf<S> {
@@ -96,7 +116,7 @@ impl<S: Side> Branches for Leaf<S> {
     }
 
     fn retract(&self, _: usize) {
-        self.node.retract(self.side.source(), <S as Side>::queue);
+        self.withdraw();
     }
 
     #[inline]

@@ -222,6 +222,11 @@ impl Here {
         self.header().name()
     }
 
+    /// Whether no other worker of the runtime can do anything meanwhile.
+    pub(crate) fn is_alone(self) -> bool {
+        self.core().shared.workers.len() == 1
+    }
+
     /// The number of the worker, and how many there are.
     #[cfg(test)]
     pub(crate) fn worker(self) -> (usize, usize) {
