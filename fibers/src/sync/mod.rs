@@ -35,7 +35,7 @@ pub use ivar::{IVar, IVarOp};
 pub use lazy::Lazy;
 pub use mailbox::{Mailbox, MailboxOp};
 pub use mutex::{LockOp, MappedMutexGuard, Mutex, MutexGuard, OwnedMutexGuard};
-pub use mvar::{MVar, PutOp, ReadOp, SwapVarOp, TakeOp};
+pub use mvar::{MVar, PutOp, ReadVarOp, SwapVarOp, TakeOp};
 pub use once::{Once, OnceOp};
 pub use once_cell::{OnceCell, OnceCellOp};
 #[cfg(not(loom))]
@@ -51,5 +51,4 @@ pub use semaphore::{
 pub use single_flight::{Flight, SingleFlight};
 pub use swap::{Swap, SwapOp};
 pub use wait_group::{DoneGuard, WaitGroup, WaitGroupOp};
-pub use wait_group::{WaitGroup, WaitGroupOp};
 pub use watch::{ChangedOp, WaitForOp, Watch, WatchRef, Watcher};

@@ -22,7 +22,7 @@ use std::fmt;
 use std::mem;
 
 use crate::channel::error::SendError;
-pub use ops::{PutOp, ReadOp, SwapVarOp, TakeOp};
+pub use ops::{PutOp, ReadVarOp, SwapVarOp, TakeOp};
 
 mod ops;
 
@@ -192,11 +192,11 @@ impl<T> MVar<T> {
     }
 
     /// The operation that copies the value and leaves it there.
-    pub fn read_op(&self) -> ReadOp<'_, T>
+    pub fn read_op(&self) -> ReadVarOp<'_, T>
     where
         T: Clone,
     {
-        ReadOp { mvar: self }
+        ReadVarOp { mvar: self }
     }
 
     /// Puts `value` in and returns the one that was there, waiting for one. Nobody sees the variable empty in between.

@@ -53,11 +53,11 @@ impl<'a, T> Op for TakeOp<'a, T> {
 
 /// Copies the value; see [`MVar::read_op`].
 #[must_use = "an operation does nothing until it is performed"]
-pub struct ReadOp<'a, T> {
+pub struct ReadVarOp<'a, T> {
     pub(super) mvar: &'a MVar<T>,
 }
 
-impl<'a, T: Clone> Op for ReadOp<'a, T> {
+impl<'a, T: Clone> Op for ReadVarOp<'a, T> {
     type Output = T;
     type Branches = Loan<'a, T>;
     const IMMEDIATE: bool = true;
@@ -111,7 +111,7 @@ macro_rules! debug {
     )+};
 }
 
-debug!(PutOp TakeOp ReadOp SwapVarOp);
+debug!(PutOp TakeOp ReadVarOp SwapVarOp);
 
 macro_rules! copy {
     ($($Op:ident)+) => {$(
@@ -125,7 +125,7 @@ macro_rules! copy {
     )+};
 }
 
-copy!(TakeOp ReadOp);
+copy!(TakeOp ReadVarOp);
 
 /// The putting side: hands over to the first waiting taker, or else leaves the value.
 #[expect(missing_debug_implementations, reason = "users cannot name it")]
