@@ -344,7 +344,9 @@ pub(crate) trait Exchange<S, P> {
     /// Where this side waits.
     fn queue(state: &mut S) -> &mut Queue<P>;
     /// Whether it waits before all who are there: somebody who had been told to look again and has come in vain.
-    fn comes_first(slot: &P) -> bool;
+    fn comes_first(_slot: &P) -> bool {
+        false
+    }
 }
 
 /// Where a published node is linked, and whom it stands for.

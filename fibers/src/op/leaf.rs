@@ -83,10 +83,6 @@ impl<S: Side> Leaf<S> {
         self.node.slot()
     }
 
-    pub(crate) fn side(&self) -> &S {
-        &self.side
-    }
-
     /// As [`Branches::retract`]; returns whether the leaf was still waiting.
     pub(crate) fn withdraw(&self) -> bool {
         self.node.retract(self.side.source(), <S as Side>::queue)
