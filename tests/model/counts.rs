@@ -155,7 +155,7 @@ fn closing_a_semaphore() {
 #[test]
 fn once_and_a_second_caller() {
     for (fiber, panics) in [(false, false), (false, true), (true, false), (true, true)] {
-        explore("once", AT_MOST_3, move || {
+        explore("once", AT_MOST_2, move || {
             let shared = Arc::new((Once::new(), AtomicUsize::new(0)));
             let caller = |fails: bool| {
                 let shared = shared.clone();
