@@ -40,7 +40,7 @@ fn one_leader_in_each_round() {
         for parties in [2, 3, 20] {
             let barrier = Arc::new(Barrier::new(parties));
             let counts = Arc::new((AtomicU64::new(0), AtomicU64::new(0)));
-            let all_rounds = rounds(400, 400_000) / parties as u64;
+            let all_rounds = (rounds(400, 400_000) / parties as u64).max(2);
             let tasks: Vec<_> = mixed(on, parties)
                 .map(|on| {
                     let (barrier, counts) = (barrier.clone(), counts.clone());
