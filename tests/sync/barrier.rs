@@ -40,7 +40,7 @@ fn one_leader_in_each_round() {
         for parties in [2, 3, 20] {
             let barrier = Arc::new(Barrier::new(parties));
             let counts = Arc::new((AtomicU64::new(0), AtomicU64::new(0)));
-            let all_rounds = rounds(2000, 400_000) / parties as u64;
+            let all_rounds = (rounds(400, 400_000) / parties as u64).max(2);
             let tasks: Vec<_> = mixed(on, parties)
                 .map(|on| {
                     let (barrier, counts) = (barrier.clone(), counts.clone());
@@ -142,7 +142,7 @@ fn crossed_barriers() {
     under_stress(|on| {
         let barriers = Arc::new([Barrier::new(3), Barrier::new(2)]);
         let passed = Arc::new([const { AtomicUsize::new(0) }; 2]);
-        let left = Arc::new(AtomicUsize::new(rounds(600, 200_000) as usize));
+        let left = Arc::new(AtomicUsize::new(rounds(300, 200_000) as usize));
         let tasks: Vec<_> = mixed(on, 5)
             .enumerate()
             .map(|(i, on)| {

@@ -207,7 +207,7 @@ fn two_branches_on_one_once() {
 #[test]
 fn contended() {
     under_stress(|on| {
-        for round in 0..rounds(100, 20_000) {
+        for round in 0..rounds(20, 20_000) {
             let shared = Arc::new((Once::new(), AtomicU64::new(0), AtomicU64::new(0)));
             let tasks: Vec<_> = mixed(on, 4)
                 .enumerate()

@@ -214,7 +214,7 @@ fn lazy_values_are_tried_again() {
 #[test]
 fn contended() {
     under_stress(|on| {
-        for round in 0..rounds(100, 20_000) {
+        for round in 0..rounds(20, 20_000) {
             let (cell, made) = (Arc::new(OnceCell::<Box<u64>>::new()), Counter::default());
             let tasks: Vec<_> = mixed(on, 4)
                 .enumerate()

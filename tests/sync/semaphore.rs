@@ -390,7 +390,7 @@ fn contended() {
                 let (semaphore, inside) = (semaphore.clone(), inside.clone());
                 let mut rng = Rng::new(i as u64);
                 on.spawn(move || {
-                    for _ in 0..rounds(300, 100_000) {
+                    for _ in 0..rounds(100, 100_000) {
                         let permits = 1 + rng.below(PERMITS as u64) as usize;
                         let acquire = semaphore.acquire_many_op(permits);
                         let acquired = match rng.below(4) {
@@ -429,7 +429,7 @@ fn crossed_choices() {
                 let shared = shared.clone();
                 on.spawn(move || {
                     let ([a, b], acquired) = &*shared;
-                    for round in 0..rounds(300, 100_000) {
+                    for round in 0..rounds(100, 100_000) {
                         let (one, two) = (a.acquire_op(), b.acquire_many_op(1 + (round as usize + i) % 2));
                         let permit = match i % 2 {
                             0 => op::choice((one, two)).perform(),
@@ -447,6 +447,6 @@ fn crossed_choices() {
         join_all(on, tasks);
         let ([a, b], acquired) = &*shared;
         assert_eq!((a.available(), b.available(), waiting(a), waiting(b)), (1, 2, 0, 0));
-        assert_eq!(acquired.load(Ordering::Relaxed) as u64, 4 * rounds(300, 100_000));
+        assert_eq!(acquired.load(Ordering::Relaxed) as u64, 4 * rounds(100, 100_000));
     });
 }

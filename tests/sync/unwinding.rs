@@ -127,8 +127,8 @@ fn a_runtime_ends_in_an_initialiser() {
                 let (theirs, told, runs) = (cell.clone(), began.clone(), run.clone());
                 spawn(move || {
                     theirs.get_or_init(|| {
-                        runs.add();
                         told.send(()).unwrap();
+                        runs.add();
                         sleep(Duration::from_secs(3600));
                         1
                     });
@@ -136,8 +136,8 @@ fn a_runtime_ends_in_an_initialiser() {
                 let (theirs, told, runs) = (once.clone(), began.clone(), run.clone());
                 spawn(move || {
                     theirs.call_once(|| {
-                        runs.add();
                         told.send(()).unwrap();
+                        runs.add();
                         sleep(Duration::from_secs(3600));
                     });
                 });

@@ -137,7 +137,7 @@ fn used_again_under_stress() {
     under_stress(|on| {
         let wg = WaitGroup::new();
         let finished = Arc::new(AtomicU64::new(0));
-        for round in 1..=rounds(100, 20_000) {
+        for round in 1..=rounds(20, 20_000) {
             wg.add(3);
             let tasks: Vec<_> = mixed(on, 3)
                 .map(|on| {

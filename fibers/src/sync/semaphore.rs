@@ -103,6 +103,9 @@ impl SemaphoreState {
 
     /// Serves up to a batch of waiters; returns whether there may be more to serve.
     fn grant(&mut self, batch: &mut Batch) -> bool {
+        if self.closed {
+            return false; // they are being told so
+        }
         let available = Plain::new(self.available);
         let more = self.waiters.grant(
             batch,
