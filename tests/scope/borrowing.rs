@@ -354,3 +354,12 @@ fn nobody_spawns_into_a_scope_from_elsewhere() {
         });
     });
 }
+
+/// A scope waits for its children, so none is opened where nobody may suspend.
+#[test]
+fn where_suspending_is_forbidden_nothing_is_opened() {
+    on_workers(&[1], |_| {
+        let op = op::base(|| None::<()>, |completer| scope(|_| drop(completer)), || ());
+        panics_with("the publish function of a `base` operation must not suspend", || op.perform());
+    });
+}

@@ -142,13 +142,18 @@ fn a_panic_ends_it() {
         };
         panics_with("seven", || drop(par_map(0..100_000, 3, work)));
         panics_with("seven", || drop(try_par_map(0.., 3, |n| Ok::<_, ()>(work(n)))));
-        panics_with("seven", || par_for_each(0.., 3, |n| drop(work(n))));
-        panics_with("seven", || drop(try_par_for_each(0.., 3, |n| Ok::<_, ()>(drop(work(n))))));
+        panics_with("seven", || par_for_each(0.., 3, |n| assert_eq!(work(n), n)));
+        panics_with("seven", || {
+            let _: Result<(), ()> = try_par_for_each(0.., 3, |n| {
+                work(n);
+                Ok(())
+            });
+        });
         // The results before it are there.
         scope(|s| {
             let mut mapped = s.par_map(0.., 3, work);
             assert_eq!(mapped.by_ref().take(7).collect::<Vec<_>>(), [0, 1, 2, 3, 4, 5, 6]);
-            panics_with("seven", || drop(mapped.next()));
+            panics_with("seven", || assert_eq!(mapped.next(), None));
             while mapped.next().is_some() {}
         });
     });

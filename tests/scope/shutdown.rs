@@ -84,7 +84,7 @@ fn family(drops: &Drops, ready: &Counter) {
         s.spawn(move || {
             let _lent = lent;
             ready.add();
-            let _ = op::choice((rx.recv_op().wrap(|_| ()), full.send_op(1).wrap(|_| ()))).perform();
+            op::choice((rx.recv_op().wrap(|_| ()), full.send_op(1).wrap(|_| ()))).perform();
         });
         let lent = owned.lend();
         s.spawn(move || {
