@@ -28,7 +28,7 @@
 //! # The current context
 //! A context may be passed as an argument, as in Go, or go along by itself: inside [`enter`](Context::enter) (or [`with`]) it is
 //! what [`current`] yields, also to the fibers and blocking calls that are spawned there, and to those that they spawn. No
-//! operation looks at it by itself. The main fiber of a run begins without one.
+//! operation looks at it by itself. The main fiber of a run has that of the thread which calls `run`.
 //!
 //! # Deviations from Go
 //! - A cancel function is a guard: [`CancelHandle`] cancels when it is dropped, as `defer cancel()` does in Go. Bind it to a name:

@@ -498,7 +498,6 @@ impl Builder {
             stack_size: self.stack_size,
             place: self.place,
             site,
-            inherited: sched::inherited(),
         }
     }
 }

@@ -22,7 +22,7 @@ fn chain(length: usize) -> (Vec<Context>, Vec<CancelHandle>) {
 }
 
 fn depth() -> usize {
-    if cfg!(miri) { 300 } else { 100_000 }
+    if cfg!(miri) { 100 } else { 100_000 }
 }
 
 #[test]
@@ -152,7 +152,7 @@ fn random_trees_under_stress() {
 /// Makes descendants of `root`; some are cancelled, some dropped, the others returned without their handles.
 fn grow(root: &Context, mut rng: Rng) -> Vec<Context> {
     let mut all = vec![root.clone()];
-    for _ in 0..60 {
+    for _ in 0..if cfg!(miri) { 10 } else { 60 } {
         let parent = all[rng.below(all.len() as u64) as usize].clone();
         let (ctx, cancel) = match rng.below(2) {
             0 => parent.with_cancel(),

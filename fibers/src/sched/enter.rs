@@ -85,7 +85,6 @@ fn work_as_zero<B: Body>(shared: &Arc<Shared>, main: B) {
         stack_size: Some(usable),
         place: Place::Local,
         site: Location::caller(),
-        inherited: None,
     };
     let fiber = match allocate(spec, shared.take_ids(1), main, &shared.stacks, None) {
         Ok(fiber) => fiber,

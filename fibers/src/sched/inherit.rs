@@ -18,13 +18,17 @@ pub(crate) type Inherited = Arc<dyn Any + Send + Sync>;
 /// Somebody has had a value. Relaxed: who has one has set it, or was started after that.
 static IN_USE: AtomicBool = AtomicBool::new(false);
 
-/// What the caller has, and what it spawns inherits.
-#[inline]
-pub(crate) fn inherited() -> Option<Inherited> {
-    if IN_USE.load(Ordering::Relaxed) { held() } else { None }
+/// Whether anybody may have a value.
+#[inline(always)]
+pub(super) fn in_use() -> bool {
+    IN_USE.load(Ordering::Relaxed)
 }
 
-#[inline(never)]
+/// What the caller has, and what it spawns inherits.
+pub(crate) fn inherited() -> Option<Inherited> {
+    if in_use() { held() } else { None }
+}
+
 fn held() -> Option<Inherited> {
     match here() {
         Some(here) => value_of(&here.local(key())?),

@@ -126,8 +126,8 @@ impl RuntimeBuilder {
     /// Each is reported on the standard error output, with its number, name and spawn site; once, and again whenever that time has
     /// doubled. Time for which the system gives the worker no CPU does not count. Default: nobody watches.
     ///
-    /// A thread of its own looks at the workers four times per limit. Fibers pay nothing without a watchdog, and some 10 ns per
-    /// suspension with one.
+    /// A thread of its own looks at the workers four times per limit. Fibers pay nothing without a watchdog; with one, each start
+    /// and each suspension takes a slower path, on which the fiber leaves a copy of its name.
     pub fn watchdog(self, limit: Duration) -> Self {
         self.watchdog_with(limit, Stall::print)
     }

@@ -90,8 +90,6 @@ pub(crate) struct Spec {
     pub(crate) stack_size: Option<usize>,
     pub(crate) place: Place,
     pub(crate) site: &'static Location<'static>,
-    /// What it has from its spawner.
-    pub(crate) inherited: Option<Inherited>,
 }
 
 #[cfg(test)]
@@ -103,7 +101,6 @@ impl Spec {
             stack_size: None,
             place,
             site,
-            inherited: None,
         }
     }
 }
@@ -408,9 +405,19 @@ pub(super) fn allocate<B: Body>(
     stacks: &Arc<StackPool>,
     blocks: Option<&Blocks>,
 ) -> io::Result<FiberRef<B>> {
-    if spec.name.is_some() || spec.stack_size.is_some() || spec.inherited.is_some() {
-        return allocate_extended(spec, id, body, stacks);
-    }
+    // The closure is moved once, whichever way the block has come about: as the argument of a call it would be moved twice.
+    let place = match spec.name.is_some() || spec.stack_size.is_some() || inherit::in_use() {
+        true => begin_unusual(spec, id, stacks, blocks)?,
+        false => begin::<B>(&spec, id, blocks),
+    };
+    // SAFETY: a block whose header has been written, and whose body has not.
+    unsafe { (&raw mut (*place.as_ptr()).body).write(body) };
+    Ok(FiberRef { block: place })
+}
+
+/// A block without extras, of which the body is to be written.
+#[inline]
+fn begin<B: Body>(spec: &Spec, id: u64, blocks: Option<&Blocks>) -> NonNull<Block<B>> {
     let layout = Layout::new::<Block<B>>();
     let pooled = match blocks {
         Some(blocks) if Blocks::fits(layout) => blocks.alloc(layout),
@@ -422,30 +429,37 @@ pub(super) fn allocate<B: Body>(
         Tables::<B>::PLAIN
     };
     let place = pooled.unwrap_or_else(|| allocate_plain(layout)).cast::<Block<B>>();
-    let task = header(vtable, &spec, id);
     // SAFETY: fresh memory of the right layout.
-    unsafe { place.write(Block { task, body }) };
-    Ok(FiberRef { block: place })
+    unsafe { (&raw mut (*place.as_ptr()).task).write(header(vtable, spec, id)) };
+    place
 }
 
+/// As [`begin`], with what few fibers have, unless there is nothing.
 #[cold]
-fn allocate_extended<B: Body>(spec: Spec, id: u64, body: B, stacks: &Arc<StackPool>) -> io::Result<FiberRef<B>> {
+#[inline(never)]
+fn begin_unusual<B: Body>(
+    spec: Spec,
+    id: u64,
+    stacks: &Arc<StackPool>,
+    blocks: Option<&Blocks>,
+) -> io::Result<NonNull<Block<B>>> {
+    let inherited = inherit::inherited();
+    if spec.name.is_none() && spec.stack_size.is_none() && inherited.is_none() {
+        return Ok(begin(&spec, id, blocks));
+    }
     let task = header(Tables::<B>::EXTENDED, &spec, id);
     let stack = spec.stack_size.map(|bytes| stacks.alloc_sized(bytes)).transpose()?;
     let extras = Extras {
         name: spec.name,
         stack: Cell::new(stack),
-        inherited: Cell::new(spec.inherited),
+        inherited: Cell::new(inherited),
     };
     let whole = allocate_plain(Layout::new::<Extended<B>>()).cast::<Extended<B>>();
     // SAFETY: fresh memory of the right layout, inside of which the block lies.
     unsafe {
-        whole.write(Extended {
-            extras,
-            block: Block { task, body },
-        });
-        let block = whole.byte_add(std::mem::offset_of!(Extended<B>, block)).cast();
-        Ok(FiberRef { block })
+        (&raw mut (*whole.as_ptr()).extras).write(extras);
+        (&raw mut (*whole.as_ptr()).block.task).write(task);
+        Ok(whole.byte_add(std::mem::offset_of!(Extended<B>, block)).cast())
     }
 }
 

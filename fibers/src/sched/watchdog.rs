@@ -100,14 +100,14 @@ struct Seen {
     cpu: u64,
     /// For how long it has been held by the present fiber, in its own time.
     held: u64,
-    /// When to say so.
+    /// When to say so; 0 before the first look.
     next: u64,
 }
 
 impl Seen {
     /// For how long the worker has been held by one fiber, if that is to be told now.
     fn judge(&mut self, sight: Sight, limit: u64, is_blocked: impl FnOnce() -> bool) -> Option<u64> {
-        if !sight.busy || self.pick != sight.pick {
+        if !sight.busy || self.pick != sight.pick || self.next == 0 {
             *self = Seen {
                 pick: sight.pick,
                 since: sight.now,
