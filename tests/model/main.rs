@@ -8,4 +8,5 @@
 
 mod events;
 mod meet;
+mod variables;
 mod world;
