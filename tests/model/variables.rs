@@ -29,6 +29,7 @@ fn party<T>(f: impl FnOnce() -> T + Send + 'static) -> Box<dyn FnOnce() -> T + S
     Box::new(f)
 }
 
+/// Not counted by loom, so its last handle is kept until all threads have ended.
 type Atomic = Arc<Waitable<AtomicU32>>;
 
 /// Publish, then look, against update, then look who waits: a waiter that neither sees hangs, and loom says so.
@@ -37,15 +38,20 @@ fn atomic_waits() {
     for fibers in [0b00, 0b01] {
         explore("one waits", ALL, move || {
             let atomic = Atomic::new(Waitable::new(0));
+            let _kept = atomic.clone();
             let theirs = atomic.clone();
             let got = together(
                 fibers,
-                vec![party(move || theirs.wait_until(|v| v == 1)), party(move || atomic.fetch_add(1))],
+                vec![
+                    party(move || theirs.wait_until(|v| v == 1)),
+                    party(move || atomic.fetch_add(1)),
+                ],
             );
             assert_eq!(got, [1, 0]);
         });
         explore("one waits for two steps", AT_MOST_3, move || {
             let atomic = Atomic::new(Waitable::new(0));
+            let _kept = atomic.clone();
             let theirs = atomic.clone();
             let steps = move || {
                 atomic.store(1);
@@ -57,16 +63,22 @@ fn atomic_waits() {
     }
     explore("two wait, one in a choice", AT_MOST_2, || {
         let atomic = Atomic::new(Waitable::new(0));
+        let _kept = atomic.clone();
         let (a, b) = (atomic.clone(), atomic.clone());
         let choice = move || op::choice((b.wait_until_op(|v| v == 2), b.wait_until_op(|v| v == 1))).perform();
         let got = together(
             0b010,
-            vec![party(move || a.wait_until(|v| v > 0)), party(choice), party(move || atomic.swap(1))],
+            vec![
+                party(move || a.wait_until(|v| v > 0)),
+                party(choice),
+                party(move || atomic.swap(1)),
+            ],
         );
         assert_eq!(got, [1, 1, 0]);
     });
     explore("two update", AT_MOST_2, || {
         let atomic = Atomic::new(Waitable::new(0));
+        let _kept = atomic.clone();
         let (a, b) = (atomic.clone(), atomic.clone());
         let got = together(
             0b001,
@@ -85,6 +97,7 @@ fn atomic_waits() {
 fn atomic_waits_that_end_otherwise() {
     explore("deadline", AT_MOST_2, || {
         let atomic = Atomic::new(Waitable::new(0));
+        let _kept = atomic.clone();
         let theirs = atomic.clone();
         let late = move || {
             let late = time::sleep_op(Duration::from_millis(1)).wrap(|()| 7);
@@ -95,6 +108,7 @@ fn atomic_waits_that_end_otherwise() {
     });
     explore("shutdown", AT_MOST_3, || {
         let atomic = Atomic::new(Waitable::new(0));
+        let _kept = atomic.clone();
         let theirs = atomic.clone();
         let ending = move || fibers::shut_down(|| theirs.wait_until(|v| v == 1)).unwrap_or(7);
         let update = move || {
