@@ -157,7 +157,7 @@ fn exchanges() {
         assert_eq!(together(0b01, parties), [1, 0]);
         assert_eq!(swap.waiting(), 0);
     });
-    explore("three with deadlines", AT_MOST_2, move || {
+    explore("three with deadlines", AT_MOST_1, move || {
         let (swap, parties) = swaps(|swap, i| swap.swap_op(i).or(late()).perform(), 3);
         let got = together(0b010, parties);
         assert!(mutual(&got), "{got:?}");
