@@ -2,7 +2,8 @@
 //! allocator, on the thread or the two threads that run all fibers.
 
 use fibers::fiber::Builder;
-use fibers::sync::{Barrier, Lazy, Once, OnceCell, Semaphore};
+use fibers::sync::{Barrier, IVar, Lazy, MVar, Once, OnceCell, Semaphore, Swap, Watch};
+use fibers::sync::atomic::{AtomicU64, Waitable};
 use fibers::{Cond, Op, Runtime, WaitGroup, channel, op, select, sleep, spawn, yield_now};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -436,5 +437,85 @@ fn once_near_and_far() {
             i += 1;
         };
         assert_eq!(allocations_with(far, wait), 0);
+    });
+}
+
+#[test]
+fn variables_near_and_far() {
+    near_and_far(|far| {
+        // An ivar is an object of its own, and can be written once.
+        let ivars: Arc<[IVar<u64>]> = (0..2 * ROUNDS).map(|_| IVar::new()).collect();
+        let (tx, rx) = channel::<usize>(0);
+        let to_write = ivars.clone();
+        partner(far, move || rx.iter().for_each(|i| to_write[i].put(7).expect("written once")));
+        let mut i = 0;
+        let get = || {
+            tx.send(i).expect("the partner lives");
+            assert_eq!(ivars[i].get(), 7);
+            i += 1;
+        };
+        assert_eq!(allocations_with(far, get), 0);
+        let (there, back) = (MVar::<u64>::empty(), MVar::empty());
+        let theirs = (there.clone(), back.clone());
+        partner(far, move || {
+            loop {
+                theirs.1.put(theirs.0.take());
+            }
+        });
+        let put_and_take = || {
+            there.put(7);
+            assert_eq!(back.read() + back.swap(8) + back.take(), 22);
+        };
+        assert_eq!(allocations_with(far, put_and_take), 0);
+        let swap = Swap::new();
+        let theirs = swap.clone();
+        partner(far, move || {
+            loop {
+                theirs.swap(1);
+            }
+        });
+        assert_eq!(allocations_with(far, || assert_eq!(swap.swap(2), 1)), 0);
+    });
+}
+
+#[test]
+fn atomics_near_and_far() {
+    near_and_far(|far| {
+        let turn = Arc::new(Waitable::<AtomicU64>::new(0));
+        let theirs = turn.clone();
+        partner(far, move || {
+            loop {
+                theirs.wait_until(|turn| turn % 2 == 1);
+                theirs.fetch_add(1);
+            }
+        });
+        let round = || {
+            let mine = turn.fetch_add(1) + 1;
+            turn.wait_until(|turn| turn > mine);
+        };
+        assert_eq!(allocations_with(far, round), 0);
+    });
+}
+
+/// The block of the value before is used again, if nobody holds it any more.
+#[test]
+fn watches() {
+    on_one_worker(|| {
+        let (watch, answer) = (Watch::new(0_u64), Watch::new(0_u64));
+        let (watcher, answers) = (watch.subscribe(), answer.subscribe());
+        spawn(move || {
+            while let Ok(value) = watcher.changed().map(|value| *value) {
+                answer.set(value);
+            }
+        });
+        let mut i = 0;
+        let round = || {
+            i += 1;
+            watch.set(i);
+            assert_eq!(answers.wait_for(|v| *v == i).map(|v| *v), Ok(i));
+            assert_eq!(watch.get(), i);
+        };
+        assert_eq!(allocations(round), 0);
+        assert_eq!(allocations(|| watch.send_modify(|v| *v += 1)), 0);
     });
 }

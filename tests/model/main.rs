@@ -10,4 +10,5 @@ mod counts;
 mod events;
 mod locks;
 mod meet;
+mod variables;
 mod world;

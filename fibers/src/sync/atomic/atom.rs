@@ -132,6 +132,6 @@ integers! {
 bits! { AtomicBool: bool, }
 atom!(AtomicPtr<T>, *mut T, T);
 
-/// So that the model checker follows the value itself.
+// So that the model checker follows the value itself.
 #[cfg(loom)]
 integers! { loom::sync::atomic::AtomicU32: u32, }

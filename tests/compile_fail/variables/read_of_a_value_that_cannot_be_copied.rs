@@ -1,0 +1,8 @@
+use fibers::sync::MVar;
+
+struct Unique;
+
+fn main() {
+    let mvar = MVar::new(Unique);
+    mvar.read();
+}
