@@ -22,7 +22,8 @@ use std::time::Duration;
 /// # Who is next
 /// A lock that becomes free goes to whoever comes first, which need not be the one that has waited longest, but nobody waits for
 /// ever: those who wait are told in the order in which they came, and who was told in vain four times is given the lock at the next
-/// unlock.
+/// unlock. That counts for one wait: who gives up and comes again begins anew. (So a loop that takes a lock, gives it back because it
+/// could not get another one, and tries again at once may keep its neighbours from it; let others run in between.)
 ///
 /// # When the holder panics
 /// The guard is dropped while the panic unwinds, and the lock is free again. Nothing is poisoned: the next one finds the value as it
