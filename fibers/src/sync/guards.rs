@@ -7,9 +7,8 @@
 
 /// What the value of a guard by reference would have to be, if the guard were to be sent. Nothing is.
 #[diagnostic::on_unimplemented(
-    message = "the guard of a lock stays on the thread on which it was made",
-    label = "cannot be sent to another thread",
-    note = "lock with `lock_owned`, `read_owned` or `write_owned`: these guards may be sent"
+    message = "the guard of a lock stays on its thread; those of `lock_owned`, `read_owned` and `write_owned` may be sent",
+    label = "cannot be sent to another thread"
 )]
 pub trait Sent {}
 
