@@ -24,6 +24,7 @@ macro_rules! prints_expected {
 prints_expected! {
     errgroup_fetch []
     context_tree []
+    dining ["200"]
     fibonacci []
     handler []
     philosophers ["200"]
@@ -49,6 +50,18 @@ fn skynet_of_any_size() {
 }
 
 #[test]
+fn bank() {
+    let run = Program::new("bank").args(["200"]).run();
+    assert_eq!(
+        (run.code, run.stdout()),
+        (Some(0), include_str!("expected/bank.txt")),
+        "{run:?}"
+    );
+    // How often the auditor gets round to it is up to the machine.
+    assert!(run.stderr().ends_with(" transfers came to nothing\n"), "{run:?}");
+}
+
+#[test]
 fn the_sieve_finds_the_2000th_prime() {
     let run = Program::new("prime_sieve").args(["500"]).run();
     assert_eq!(run.stdout().lines().last(), Some("3571"), "{run:?}");
@@ -68,7 +81,7 @@ fn a_reader_who_has_had_enough_is_no_error() {
 
 #[test]
 fn help_and_wrong_arguments() {
-    for name in ["philosophers", "ping_pong", "prime_sieve", "skynet"] {
+    for name in ["bank", "dining", "philosophers", "ping_pong", "prime_sieve", "skynet"] {
         let help = Program::new(name).args(["--help"]).run();
         assert!(help.stdout().starts_with(&format!("usage: {name} [")), "{help:?}");
         help.check(0, help.stdout(), "");

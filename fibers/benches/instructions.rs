@@ -22,7 +22,6 @@ use std::env::{args, current_exe};
 use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitCode, Stdio};
-use std::sync::Arc;
 use std::time::Duration;
 use std::{fs, io};
 
@@ -57,7 +56,6 @@ const PATHS: &[Path] = &[
     path("timeout", 20_000, STEADY, receive_with_timeout),
     path("mutex", 50_000, STEADY, mutex),
     path("lockquit", 20_000, STEADY, lock_or_quit),
-    path("handover", 20_000, STEADY, mutex_handed_over),
     path("rwlock", 50_000, STEADY, rwlock),
     path("tree", 10_000, ALLOCATING, trees),
 ];
@@ -383,23 +381,6 @@ fn lock_or_quit(n: usize) {
         }
     }
     assert_eq!(mutex.into_inner(), n);
-}
-
-/// Two fibers that suspend while they have the lock, so that each finds it taken.
-fn mutex_handed_over(n: usize) {
-    let (mutex, wg) = (Arc::new(Mutex::new(0)), WaitGroup::new());
-    for _ in 0..2 {
-        let mutex = mutex.clone();
-        wg.go(move || {
-            for _ in 0..n / 2 {
-                let mut guard = mutex.lock();
-                *guard += 1;
-                yield_now();
-            }
-        });
-    }
-    wg.wait();
-    assert_eq!(*mutex.lock(), n);
 }
 
 /// A lock for reading that is always free.

@@ -2,8 +2,8 @@
 //! allocator, on the thread or the two threads that run all fibers.
 
 use fibers::fiber::Builder;
-use fibers::sync::{Barrier, IVar, Lazy, MVar, Once, OnceCell, Semaphore, Swap, Watch};
 use fibers::sync::atomic::{AtomicU64, Waitable};
+use fibers::sync::{Barrier, Condvar, IVar, Lazy, MVar, Mutex, Once, OnceCell, RwLock, Semaphore, Swap, Watch};
 use fibers::{Cond, Op, Runtime, WaitGroup, channel, op, select, sleep, spawn, yield_now};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -517,5 +517,61 @@ fn watches() {
         };
         assert_eq!(allocations(round), 0);
         assert_eq!(allocations(|| watch.send_modify(|v| *v += 1)), 0);
+    });
+}
+
+#[test]
+fn locks_near_and_far() {
+    near_and_far(|far| {
+        let (mutex, lock) = (Arc::new(Mutex::new(0_u64)), Arc::new(RwLock::new(0_u64)));
+        let free = || {
+            *mutex.lock() += 1;
+            *mutex.lock_owned() += 1;
+            *lock.write() += 1;
+            drop((lock.read(), lock.read_owned()));
+        };
+        assert_eq!(allocations_with(far, free), 0);
+        // The partner suspends while it has them, so they are taken when the other one comes.
+        let theirs = (mutex.clone(), lock.clone());
+        partner(far, move || {
+            loop {
+                let guards = (theirs.0.lock(), theirs.1.write());
+                yield_now();
+                drop(guards);
+                yield_now();
+            }
+        });
+        let (_quiet, quit) = channel::<()>(0);
+        let contended = || {
+            yield_now();
+            *mutex.lock() += 1;
+            drop(lock.read());
+            *lock.write() += 1;
+            select! {
+                mut guard = mutex.lock_op() => *guard += 1,
+                <-quit => unreachable!(),
+            }
+            drop(mutex.lock_timeout(Duration::from_secs(60)));
+        };
+        assert_eq!(allocations_with(far, contended), 0);
+    });
+}
+
+#[test]
+fn condvar_near_and_far() {
+    near_and_far(|far| {
+        // Whose turn it is.
+        let shared = Arc::new((Mutex::new(false), Condvar::new()));
+        let turn = |shared: &(Mutex<bool>, Condvar), mine: bool| {
+            *shared.1.wait_while(shared.0.lock(), |turn| *turn != mine) = !mine;
+            shared.1.notify_all();
+        };
+        let theirs = shared.clone();
+        partner(far, move || {
+            loop {
+                turn(&theirs, true);
+            }
+        });
+        assert_eq!(allocations_with(far, || turn(&shared, false)), 0);
     });
 }

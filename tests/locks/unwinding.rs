@@ -14,7 +14,8 @@ use crate::waits;
 fn f08_a_holder_that_panics_frees_the_lock_and_poisons_nothing() {
     everywhere(|on| {
         let (mutex, lock) = (Arc::new(Mutex::new(0)), Arc::new(RwLock::new(0)));
-        let ends: [fn(&Arc<Mutex<i32>>, &Arc<RwLock<i32>>); 5] = [
+        type End = fn(&Arc<Mutex<i32>>, &Arc<RwLock<i32>>);
+        let ends: [End; 5] = [
             |mutex, _| {
                 let mut guard = mutex.lock();
                 *guard += 1;
@@ -194,7 +195,7 @@ fn f06_the_end_of_a_runtime() {
                             0 => drop(mutex.lock()),
                             1 => drop(choice((mutex.lock_op(), mutex.lock_op())).perform()),
                             2 => drop(lock.write()),
-                            _ => drop(choice((lock.read_op().wrap(drop), lock.write_op().wrap(drop))).perform()),
+                            _ => choice((lock.read_op().wrap(drop), lock.write_op().wrap(drop))).perform(),
                         }
                     });
                 }

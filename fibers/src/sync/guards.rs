@@ -5,6 +5,13 @@
 //! over to whoever ends the work. What is said here about `Send` and `Sync` holds for both: none of them gets it from its fields,
 //! as an `Arc` of a lock may be shared where the value may not.
 
+/// What the value of a guard by reference would have to be, if the guard were to be sent. Nothing is.
+#[diagnostic::on_unimplemented(
+    message = "the guard of a lock stays on its thread; those of `lock_owned`, `read_owned` and `write_owned` may be sent",
+    label = "cannot be sent to another thread"
+)]
+pub trait Sent {}
+
 /// Implements what reading through a guard needs; after `exclusive`, also what writing does.
 ///
 /// The guard has a method `value` that returns a pointer to the value. The lock is held while the guard lives, for reading or for

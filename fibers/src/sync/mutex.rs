@@ -2,7 +2,7 @@
 #![expect(unsafe_code, reason = "guards lead to the value that the lock protects")]
 
 use super::barging::{MutexAccess, MutexBranches, RawMutex};
-use super::guards::guard;
+use super::guards::{Sent, guard};
 use crate::op::{Elapsed, Graph, Op};
 use crate::prim::const_unless_loom;
 use std::cell::UnsafeCell;
@@ -22,7 +22,8 @@ use std::time::Duration;
 /// # Who is next
 /// A lock that becomes free goes to whoever comes first, which need not be the one that has waited longest, but nobody waits for
 /// ever: those who wait are told in the order in which they came, and who was told in vain four times is given the lock at the next
-/// unlock.
+/// unlock. That counts for one wait: who gives up and comes again begins anew. (So a loop that takes a lock, gives it back because it
+/// could not get another one, and tries again at once may keep its neighbours from it; let others run in between.)
 ///
 /// # When the holder panics
 /// The guard is dropped while the panic unwinds, and the lock is free again. Nothing is poisoned: the next one finds the value as it
@@ -252,7 +253,6 @@ impl<T: ?Sized> MutexAccess for Arc<Mutex<T>> {
 #[must_use = "the mutex is unlocked at once if its guard is not kept"]
 pub struct MutexGuard<'a, T: ?Sized> {
     lock: &'a Mutex<T>,
-    not_send: PhantomData<*const ()>,
 }
 
 impl<'a, T: ?Sized> MutexGuard<'a, T> {
@@ -260,10 +260,7 @@ impl<'a, T: ?Sized> MutexGuard<'a, T> {
     #[inline(always)]
     fn new(lock: &'a Mutex<T>) -> Self {
         lock.raw.taken();
-        MutexGuard {
-            lock,
-            not_send: PhantomData,
-        }
+        MutexGuard { lock }
     }
 
     #[inline(always)]
@@ -298,6 +295,9 @@ impl<'a, T: ?Sized> MutexGuard<'a, T> {
 
 guard!(exclusive MutexGuard<'a, T>);
 
+// SAFETY: no value is `Sent`. Without this, the guard would be as sendable as the reference to its mutex.
+unsafe impl<T: ?Sized + Sent> Send for MutexGuard<'_, T> {}
+
 impl<T: ?Sized> Drop for MutexGuard<'_, T> {
     #[inline(always)]
     fn drop(&mut self) {
@@ -309,7 +309,6 @@ impl<T: ?Sized> Drop for MutexGuard<'_, T> {
 #[must_use = "the mutex is unlocked at once if its guard is not kept"]
 pub struct OwnedMutexGuard<T: ?Sized> {
     lock: Arc<Mutex<T>>,
-    by_hand: PhantomData<*const ()>,
 }
 
 // SAFETY: the lock does not care which thread frees it, and whoever has the guard has the value to itself, hence `T: Send`.
@@ -319,10 +318,7 @@ impl<T: ?Sized> OwnedMutexGuard<T> {
     /// The lock is held for it.
     fn new(lock: Arc<Mutex<T>>) -> Self {
         lock.raw.taken();
-        OwnedMutexGuard {
-            lock,
-            by_hand: PhantomData,
-        }
+        OwnedMutexGuard { lock }
     }
 
     fn value(&self) -> *mut T {
@@ -364,6 +360,9 @@ impl<'a, T: ?Sized> MappedMutexGuard<'a, T> {
 }
 
 guard!(exclusive MappedMutexGuard<'a, T>);
+
+// SAFETY: no value is `Sent`.
+unsafe impl<T: ?Sized + Sent> Send for MappedMutexGuard<'_, T> {}
 
 impl<T: ?Sized> Drop for MappedMutexGuard<'_, T> {
     fn drop(&mut self) {

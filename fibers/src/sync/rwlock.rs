@@ -1,7 +1,7 @@
 //! A lock for many who read or one who writes, whose locking is an operation.
 #![expect(unsafe_code, reason = "guards lead to the value that the lock protects")]
 
-use super::guards::guard;
+use super::guards::{Sent, guard};
 use super::queued::{Exclusive, Mode, RawRwLock, RwAccess, RwBranches, Shared};
 use crate::op::{Elapsed, Graph, Op};
 use crate::prim::const_unless_loom;
@@ -309,7 +309,6 @@ macro_rules! guards {
         #[must_use = "the lock is given back at once if its guard is not kept"]
         pub struct $Guard<'a, T: ?Sized> {
             lock: &'a RwLock<T>,
-            not_send: PhantomData<*const ()>,
         }
 
         impl<'a, T: ?Sized> $Guard<'a, T> {
@@ -317,7 +316,7 @@ macro_rules! guards {
             #[inline]
             fn new(lock: &'a RwLock<T>) -> Self {
                 lock.raw.taken($Mode::WRITE);
-                $Guard { lock, not_send: PhantomData }
+                $Guard { lock }
             }
 
             #[inline]
@@ -327,6 +326,9 @@ macro_rules! guards {
         }
 
         guard!($kind $Guard<'a, T>);
+
+        // SAFETY: no value is `Sent`. Without this, the guard would be as sendable as the reference to its lock.
+        unsafe impl<T: ?Sized + Sent> Send for $Guard<'_, T> {}
 
         impl<T: ?Sized> Drop for $Guard<'_, T> {
             #[inline]
@@ -339,7 +341,6 @@ macro_rules! guards {
         #[must_use = "the lock is given back at once if its guard is not kept"]
         pub struct $Owned<T: ?Sized> {
             lock: Arc<RwLock<T>>,
-            by_hand: PhantomData<*const ()>,
         }
 
         // SAFETY: the lock does not care which thread gives it back; the value may be dropped with the last `Arc`, hence `Send`, and
@@ -350,7 +351,7 @@ macro_rules! guards {
             /// The lock is held for it.
             fn new(lock: Arc<RwLock<T>>) -> Self {
                 lock.raw.taken($Mode::WRITE);
-                $Owned { lock, by_hand: PhantomData }
+                $Owned { lock }
             }
 
             fn value(&self) -> *mut T {
@@ -382,6 +383,9 @@ macro_rules! guards {
         }
 
         guard!($kind $Mapped<'a, T>);
+
+        // SAFETY: no value is `Sent`.
+        unsafe impl<T: ?Sized + Sent> Send for $Mapped<'_, T> {}
 
         impl<T: ?Sized> Drop for $Mapped<'_, T> {
             fn drop(&mut self) {

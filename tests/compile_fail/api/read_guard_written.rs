@@ -1,0 +1,6 @@
+use fibers::sync::RwLock;
+
+fn main() {
+    let lock = RwLock::new(1);
+    *lock.read() += 1;
+}
