@@ -32,6 +32,7 @@ pub mod fault;
 mod fd;
 mod memory;
 mod signal;
+pub(crate) mod socket;
 mod thread;
 
 pub(crate) use fd::{
