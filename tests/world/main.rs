@@ -5,4 +5,5 @@ mod datagrams;
 mod descriptors;
 mod faults;
 mod local;
+mod memory;
 mod tcp;
