@@ -7,3 +7,4 @@ mod faults;
 mod local;
 mod memory;
 mod tcp;
+mod unchanged;
