@@ -22,6 +22,7 @@ macro_rules! prints_expected {
 }
 
 prints_expected! {
+    echo_server []
     fibonacci []
     handler []
     philosophers ["200"]
