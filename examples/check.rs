@@ -22,9 +22,10 @@ macro_rules! prints_expected {
 }
 
 prints_expected! {
-    errgroup_fetch []
     context_tree []
     dining ["200"]
+    echo_server []
+    errgroup_fetch []
     fibonacci []
     handler []
     philosophers ["200"]

@@ -1,2 +1,10 @@
 //! Descriptors, sockets, files, processes and signals.
 #![cfg(not(loom))]
+
+mod datagrams;
+mod descriptors;
+mod faults;
+mod local;
+mod memory;
+mod tcp;
+mod unchanged;

@@ -49,7 +49,6 @@ mod thread;
 mod unstarted;
 mod watch;
 mod watchdog;
-#[expect(dead_code, reason = "for descriptors: sockets will use it")]
 mod watcher;
 mod worker;
 
@@ -63,12 +62,14 @@ pub(crate) use forbid::{forbid_in, is_held_up, may_not_suspend, refuse_to_suspen
 pub(crate) use handle::{BlockingJob, TaskHandle};
 pub(crate) use inherit::{enter, inherited};
 pub(crate) use panics::{deadlock, is_unwind, unwind};
+pub(crate) use quiet::Bystander;
 pub use runtime::{Handle, Runtime, RuntimeBuilder, run};
 pub use shutdown::Shutdown;
 pub(crate) use spawn::{ready, spawn};
 pub use stall::Stall;
 pub(crate) use task::TaskRef;
 pub(crate) use task::{Body, FiberRef, Place, Spec};
+pub(crate) use watcher::{Io, Watcher};
 pub(crate) use worker::Alarm;
 
 /// The time of the runtime's clock, in nanoseconds; of the system's, on a plain thread.

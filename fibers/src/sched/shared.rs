@@ -169,8 +169,6 @@ pub(super) struct Shared {
     pub(super) io: OnceLock<Box<dyn Io>>,
     pub(super) blocking: Arc<Pool>,
     pub(super) board: Board,
-    /// 1 if there is a watchdog, and it sleeps.
-    pub(super) watchdog_sleeps: AtomicUsize,
     /// The CPUs that the workers are bound to, if they are.
     pub(super) cpus: Option<CpuSet>,
     /// Among how many workers fibers are split that wait: no more than there are CPUs.
@@ -198,7 +196,6 @@ impl Shared {
             io: OnceLock::new(),
             blocking: Pool::new(config.blocking_threads, config.blocking_queue),
             board: Board::default(),
-            watchdog_sleeps: AtomicUsize::new(0),
             peers: config.workers.min(available_cpus()),
             cpus,
             run_number: AtomicU64::new(0),

@@ -5,7 +5,7 @@
 //! time of the worker's thread, and the time for which it was blocked in the kernel. On a machine with other work a worker that
 //! gets no CPU holds up its fibers as well, but none of them is to blame for that.
 //!
-//! The thread counts as one of the runtime while it sleeps. While it looks, and in the user's function, it counts as a thread of
+//! The thread is a [bystander](super::quiet) while it sleeps. While it looks, and in the user's function, it counts as a thread of
 //! somebody else: it might wake a fiber, so nothing is a deadlock meanwhile. It says so (SeqCst) before it looks at the counters of
 //! idleness: whoever finds all workers idle before it is told so is seen idle, and not reported.
 
@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use super::quiet::Bystander;
 use super::shared::{Remote, Shared};
 use super::stall::Stall;
 use crate::prim::plain::Ordering;
@@ -48,12 +49,15 @@ pub(super) fn start(shared: &Arc<Shared>, watchdog: Watchdog) -> io::Result<Join
 fn watch(shared: &Shared, watchdog: &Watchdog) {
     let pause = (watchdog.limit / LOOKS).max(SHORTEST);
     let mut seen = vec![Seen::default(); shared.workers.len()];
+    // While it sleeps it wakes nobody; the user's function may.
+    let bystander = Bystander::new();
     loop {
-        shared.watchdog_sleeps.store(1, Ordering::SeqCst);
-        if shared.doze(pause) {
+        bystander.set(true);
+        let over = shared.doze(pause);
+        bystander.set(false);
+        if over {
             return;
         }
-        shared.watchdog_sleeps.store(0, Ordering::SeqCst);
         for (worker, seen) in shared.workers.iter().zip(&mut seen) {
             if let Some(stall) = look_at(worker, seen, nanos(watchdog.limit)) {
                 // A panic of the user's function has been reported by the hook.
