@@ -8,7 +8,7 @@
 //! costs the woken one no further system call.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use crate::prim::plain::{AtomicBool, Ordering};
@@ -47,6 +47,11 @@ impl Event {
     /// A write would not block: room, or an error to be fetched.
     pub(crate) fn is_writable(self) -> bool {
         self.has(libc::EPOLLOUT | libc::EPOLLHUP | libc::EPOLLERR)
+    }
+
+    /// Something else than data has come: the end of it, urgent data, or an error.
+    pub(crate) fn is_special(self) -> bool {
+        self.has(libc::EPOLLRDHUP | libc::EPOLLPRI | libc::EPOLLHUP | libc::EPOLLERR)
     }
 
     fn has(self, any: libc::c_int) -> bool {
@@ -155,13 +160,17 @@ impl Poller {
     }
 
     /// Changes what is watched for, and reports the present state once more.
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "descriptors are watched for everything from the beginning")
+    )]
     pub(crate) fn modify(&self, fd: BorrowedFd<'_>, token: u64, interest: Interest) -> io::Result<()> {
         sys::epoll_modify(self.epoll.as_fd(), fd, interest.bits(), token)
     }
 
     /// Stops watching. To be called before the descriptor is closed: a duplicate of it elsewhere would keep it watched.
-    pub(crate) fn delete(&self, fd: BorrowedFd<'_>) -> io::Result<()> {
-        sys::epoll_delete(self.epoll.as_fd(), fd)
+    pub(crate) fn delete(&self, fd: impl AsRawFd) -> io::Result<()> {
+        sys::epoll_delete(self.epoll.as_fd(), fd.as_raw_fd())
     }
 }
 

@@ -42,10 +42,13 @@ mod cond;
 #[cfg(not(loom))]
 mod defer;
 #[cfg(not(loom))]
-#[cfg_attr(not(test), expect(dead_code, reason = "for descriptors: sockets will use it"))]
 mod epoll;
 #[cfg(not(loom))]
 pub mod fiber;
+#[cfg(not(loom))]
+mod file;
+#[cfg(not(loom))]
+pub mod io;
 #[cfg(not(loom))]
 mod local;
 #[cfg(all(feature = "macros", not(loom)))]

@@ -1,2 +1,4 @@
 //! Descriptors, sockets, files, processes and signals.
 #![cfg(not(loom))]
+
+mod descriptors;

@@ -87,6 +87,8 @@ pub enum WaitKind {
     Send,
     Time,
     Join,
+    /// For a descriptor: whoever ends the wait is not of this process, or nobody knows who it is.
+    Io,
     Other,
 }
 
@@ -261,7 +263,6 @@ impl Here {
     }
 
     /// The poller of this worker, to watch descriptors with.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for descriptors: sockets will use it"))]
     pub(crate) fn watcher(self) -> Watcher {
         Watcher::new(&self.core().shared, self.core().index)
     }

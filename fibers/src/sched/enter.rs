@@ -141,7 +141,11 @@ impl<'a> Entered<'a> {
 impl Drop for Entered<'_> {
     fn drop(&mut self) {
         let lifecycle = self.0.lifecycle();
-        let mut lifecycle = self.0.wait_until(lifecycle, |l| l.present == 0);
+        drop(self.0.wait_until(lifecycle, |l| l.present == 0));
+        if let Some(io) = self.0.io.get() {
+            io.end();
+        }
+        let mut lifecycle = self.0.lifecycle();
         self.0.phase.store(phase::REST, Ordering::SeqCst);
         lifecycle.running = false;
     }

@@ -42,7 +42,6 @@ mod task;
 mod thread;
 mod unstarted;
 mod watch;
-#[expect(dead_code, reason = "for descriptors: sockets will use it")]
 mod watcher;
 mod worker;
 
@@ -54,11 +53,13 @@ pub(crate) use current::{Here, Report, Resumed, Wait, here};
 pub use deadlock::Deadlock;
 pub(crate) use handle::{BlockingJob, TaskHandle};
 pub(crate) use panics::{deadlock, is_unwind, unwind};
+pub(crate) use quiet::Bystander;
 pub use runtime::{Handle, Runtime, RuntimeBuilder, run};
 pub use shutdown::Shutdown;
 pub(crate) use spawn::{ready, spawn};
 pub(crate) use task::TaskRef;
 pub(crate) use task::{Body, FiberRef, Place, Spec};
+pub(crate) use watcher::{Io, Watcher};
 pub(crate) use worker::Alarm;
 
 /// The time of the runtime's clock, in nanoseconds; of the system's, on a plain thread.

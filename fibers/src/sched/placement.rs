@@ -197,7 +197,7 @@ impl Core {
             let alone = self.fresh.get() == came_from && self.started.is_empty();
             match kind {
                 WaitKind::Receive if alone => return self.place_replicas(),
-                WaitKind::Time if self.next_is_sibling() => return self.split_siblings(true),
+                WaitKind::Time | WaitKind::Io if self.next_is_sibling() => return self.split_siblings(true),
                 _ => {}
             }
         }

@@ -11,12 +11,36 @@
 
 use super::shared::{Remote, Shared, phase};
 use super::worker::Core;
-use crate::prim::plain::Ordering;
+use crate::prim::plain::{AtomicBool, AtomicUsize, Ordering};
 use crate::sys;
 
 /// How long a fiber that is suspended in a destructor may wait for a thread outside of the runtime, when everything else
 /// has ended.
 const GRACE_NS: u64 = 100_000_000;
+
+/// Threads of this crate that belong to no runtime, and have nothing to wake anybody for.
+static BYSTANDERS: AtomicUsize = AtomicUsize::new(0);
+
+/// Whether such a thread is one at the moment. SeqCst: see above.
+#[derive(Debug)]
+pub(crate) struct Bystander(AtomicBool);
+
+impl Bystander {
+    /// It is none.
+    pub(crate) const fn new() -> Bystander {
+        Bystander(AtomicBool::new(false))
+    }
+
+    /// To be set by the thread itself, when it has woken whomever it had to; to be taken back before it is given something to do.
+    /// Not by two threads at a time.
+    pub(crate) fn set(&self, is_one: bool) {
+        match (self.0.swap(is_one, Ordering::SeqCst), is_one) {
+            (false, true) => drop(BYSTANDERS.fetch_add(1, Ordering::SeqCst)),
+            (true, false) => drop(BYSTANDERS.fetch_sub(1, Ordering::SeqCst)),
+            _ => {}
+        }
+    }
+}
 
 impl Shared {
     /// What `ask` says, if nothing goes on in this runtime from before it is asked until after. Called by an idle worker.
@@ -59,7 +83,7 @@ impl Shared {
 
     /// Whether the process has threads that are not this runtime's: any of them may wake a fiber.
     pub(super) fn has_foreign_threads(&self) -> bool {
-        let own = self.workers.len() + self.blocking.threads();
+        let own = self.workers.len() + self.blocking.threads() + BYSTANDERS.load(Ordering::SeqCst);
         sys::thread_count().map_or(true, |all| all > own)
     }
 }

@@ -238,7 +238,12 @@ impl Core {
         let victim = &self.shared.workers[taken.victim];
         // While its siblings go on over there they may be its partners.
         let untouched = victim.counters.picks.load(Ordering::Relaxed) == taken.picks;
-        if untouched && matches!(self.last_start_waits_for(), Some(WaitKind::Receive | WaitKind::Time)) {
+        if untouched
+            && matches!(
+                self.last_start_waits_for(),
+                Some(WaitKind::Receive | WaitKind::Time | WaitKind::Io)
+            )
+        {
             return self.take_share(victim, &taken);
         }
         let ran = self.cpu_ns().saturating_sub(taken.at) / u64::from(taken.count);

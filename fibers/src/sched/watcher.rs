@@ -7,7 +7,7 @@
 use std::any::Any;
 use std::fmt;
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::sync::Arc;
 
 use super::shared::Shared;
@@ -18,6 +18,9 @@ use crate::prim::plain::Ordering;
 pub(crate) trait Io: Send + Sync {
     /// Something has happened on a descriptor. Called on a worker's own stack, by any worker, with nothing locked.
     fn event(&self, event: Event);
+    /// A run has ended, and nobody looks at the pollers until the next one begins. Called with nothing locked, when the workers
+    /// have left.
+    fn end(&self);
     /// Itself, for whoever installed it.
     fn as_any(&self) -> &(dyn Any + Send + Sync);
 }
@@ -52,19 +55,11 @@ impl Watcher {
         Ok(())
     }
 
-    /// Changes what is watched for.
-    ///
-    /// # Errors
-    /// As [`Poller::modify`](crate::epoll::Poller::modify).
-    pub(crate) fn modify(&self, fd: BorrowedFd<'_>, token: u64, interest: Interest) -> io::Result<()> {
-        self.shared.workers[self.index].poller.modify(fd, token, interest)
-    }
-
     /// Stops watching what `add` has begun to. To be called before the descriptor is closed.
     ///
     /// # Errors
     /// As [`Poller::delete`](crate::epoll::Poller::delete); it counts as not watched all the same.
-    pub(crate) fn delete(&self, fd: BorrowedFd<'_>) -> io::Result<()> {
+    pub(crate) fn delete(&self, fd: impl AsRawFd) -> io::Result<()> {
         self.shared.descriptors.fetch_sub(1, Ordering::Relaxed);
         self.shared.workers[self.index].poller.delete(fd)
     }

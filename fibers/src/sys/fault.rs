@@ -48,6 +48,12 @@ pub enum Call {
     Write,
     /// Closing a descriptor.
     Close,
+    /// Asking whether a descriptor is ready, without waiting.
+    Poll,
+    /// Asking for or setting the flags of a descriptor.
+    Fcntl,
+    /// Asking what a descriptor is.
+    Fstat,
     /// Asking for the CPUs that a thread may use.
     GetAffinity,
     /// Setting the CPUs that a thread may use.

@@ -2,7 +2,8 @@
 #![expect(unsafe_code, reason = "buffers and descriptors are handed to the kernel")]
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::ptr;
 use std::time::Duration;
 
@@ -36,11 +37,12 @@ pub(crate) fn epoll_modify(epoll: BorrowedFd<'_>, fd: BorrowedFd<'_>, events: u3
     epoll_ctl(epoll, libc::EPOLL_CTL_MOD, fd, events, token)
 }
 
-pub(crate) fn epoll_delete(epoll: BorrowedFd<'_>, fd: BorrowedFd<'_>) -> io::Result<()> {
+/// By number: whoever owns the descriptor may have closed it already, which is an error and nothing else.
+pub(crate) fn epoll_delete(epoll: BorrowedFd<'_>, fd: RawFd) -> io::Result<()> {
     epoll_ctl(epoll, libc::EPOLL_CTL_DEL, fd, 0, 0)
 }
 
-fn epoll_ctl(epoll: BorrowedFd<'_>, call: i32, fd: BorrowedFd<'_>, events: u32, token: u64) -> io::Result<()> {
+fn epoll_ctl(epoll: BorrowedFd<'_>, call: i32, fd: impl AsRawFd, events: u32, token: u64) -> io::Result<()> {
     seam!(EpollCtl);
     let mut event = EpollEvent { events, u64: token };
     // SAFETY: `event` lives across the call; the kernel keeps a copy.
@@ -114,6 +116,61 @@ pub(crate) fn write(fd: BorrowedFd<'_>, buffer: &[u8]) -> io::Result<usize> {
         let count = check(unsafe { libc::write(fd.as_raw_fd(), buffer.as_ptr().cast(), len) })?;
         Ok(count as usize)
     })
+}
+
+/// What may be asked of a descriptor without waiting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ready {
+    /// A read would not block: data, the end, or an error to be fetched.
+    Read,
+    /// A write would not block: room, or an error to be fetched.
+    Write,
+}
+
+/// Whether a read or a write would not block now. Hang-ups and errors count as ready.
+pub(crate) fn is_ready(fd: BorrowedFd<'_>, what: Ready) -> io::Result<bool> {
+    let events = match what {
+        Ready::Read => libc::POLLIN | libc::POLLRDHUP | libc::POLLPRI,
+        Ready::Write => libc::POLLOUT,
+    };
+    uninterrupted(|| {
+        seam!(Poll);
+        let mut asked = libc::pollfd {
+            fd: fd.as_raw_fd(),
+            events,
+            revents: 0,
+        };
+        // SAFETY: `asked` is one place for an answer, and lives across the call.
+        check(unsafe { libc::poll(&mut asked, 1, 0) })?;
+        Ok(asked.revents != 0)
+    })
+}
+
+/// Makes calls on the open file fail with `EAGAIN` instead of blocking, or block again. Returns whether they blocked before.
+pub(crate) fn set_nonblocking(fd: BorrowedFd<'_>, nonblocking: bool) -> io::Result<bool> {
+    seam!(Fcntl);
+    // SAFETY: asks for flags; no memory is involved.
+    let flags = check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GETFL) })?;
+    let wanted = match nonblocking {
+        true => flags | libc::O_NONBLOCK,
+        false => flags & !libc::O_NONBLOCK,
+    };
+    if wanted != flags {
+        // SAFETY: sets flags; no memory is involved.
+        check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFL, wanted) })?;
+    }
+    Ok(flags & libc::O_NONBLOCK == 0)
+}
+
+/// Whether it is a regular file, a directory or a disk: what cannot be waited for, although it may block.
+pub(crate) fn is_file(fd: BorrowedFd<'_>) -> io::Result<bool> {
+    seam!(Fstat);
+    let mut stat = MaybeUninit::<libc::stat>::uninit();
+    // SAFETY: `stat` has room for the answer.
+    check(unsafe { libc::fstat(fd.as_raw_fd(), stat.as_mut_ptr()) })?;
+    // SAFETY: the call has succeeded, so it has filled `stat`.
+    let kind = unsafe { stat.assume_init() }.st_mode & libc::S_IFMT;
+    Ok(matches!(kind, libc::S_IFREG | libc::S_IFDIR | libc::S_IFBLK))
 }
 
 /// Closes a descriptor and tells how that went. It is closed even if an error is reported, and so never tried again.

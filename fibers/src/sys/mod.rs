@@ -34,7 +34,10 @@ mod memory;
 mod signal;
 mod thread;
 
-pub(crate) use fd::{EpollEvent, epoll_add, epoll_create, epoll_delete, epoll_modify, epoll_wait, eventfd, read, write};
+pub(crate) use fd::{
+    EpollEvent, Ready, epoll_add, epoll_create, epoll_delete, epoll_modify, epoll_wait, eventfd, is_file, is_ready, read,
+    set_nonblocking, write,
+};
 pub(crate) use memory::{
     Advice, address_space_limit, advise, advise_all, map, map_aligned, page_size, protect_none, read_setting,
     refuses_unknown_advice, unmap,

@@ -392,6 +392,8 @@ impl Io for Bell {
         self.0.signal();
     }
 
+    fn end(&self) {}
+
     fn as_any(&self) -> &(dyn std::any::Any + Send + Sync) {
         &self.0
     }

@@ -1,0 +1,6 @@
+//! Input and output on any descriptor.
+
+mod fd;
+
+pub use crate::file::Closed;
+pub use fd::Fd;
