@@ -37,6 +37,8 @@ mod arch;
 mod blocking;
 #[cfg(not(loom))]
 mod blocks;
+#[cfg(not(loom))]
+mod caretaker;
 mod channel;
 mod cond;
 #[cfg(not(loom))]
@@ -48,6 +50,8 @@ pub mod fiber;
 #[cfg(not(loom))]
 mod file;
 #[cfg(not(loom))]
+pub mod fs;
+#[cfg(not(loom))]
 pub mod io;
 #[cfg(not(loom))]
 mod local;
@@ -56,9 +60,13 @@ mod macros;
 pub mod op;
 mod prim;
 #[cfg(not(loom))]
+pub mod process;
+#[cfg(not(loom))]
 mod queue;
 #[cfg_attr(loom, path = "sched_model.rs")]
 mod sched;
+#[cfg(not(loom))]
+pub mod signal;
 #[cfg(not(loom))]
 mod stack;
 pub mod sync;
@@ -68,7 +76,7 @@ pub mod time;
 mod timer;
 
 #[cfg(not(loom))]
-pub use blocking::spawn_blocking;
+pub use blocking::{BlockingOp, blocking_op, spawn_blocking};
 pub use channel::{
     IntoIter, IntoRecvOp, Iter, Receiver, RecvError, RecvOp, RecvTimeoutError, SendError, SendOp, SendSlotOp, SendTimeoutError,
     Sender, TryIter, TryRecvError, TrySendError, channel, unbounded,
@@ -84,7 +92,7 @@ pub use op::{Elapsed, Op};
 #[cfg(not(loom))]
 pub use queue::Queue;
 #[cfg(not(loom))]
-pub use sched::{Deadlock, Fiber, Handle, Runtime, RuntimeBuilder, Shutdown, run};
+pub use sched::{BlockingPool, Deadlock, Fiber, Handle, Runtime, RuntimeBuilder, Shutdown, run};
 pub use sync::WaitGroup;
 pub use time::sleep;
 

@@ -6,8 +6,10 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use super::affinity::Claim;
+use super::blocking::{self, BlockingPool};
 use super::deadlock::Deadlock;
 use super::enter;
 use super::overflow;
@@ -32,6 +34,7 @@ pub(super) struct Config {
     pub(super) pin: bool,
     pub(super) blocking_threads: usize,
     pub(super) blocking_queue: usize,
+    pub(super) blocking_idle: Duration,
 }
 
 impl Config {
@@ -56,6 +59,7 @@ pub struct RuntimeBuilder {
     pin: bool,
     blocking_threads: usize,
     blocking_queue: usize,
+    blocking_idle: Duration,
 }
 
 impl RuntimeBuilder {
@@ -116,6 +120,12 @@ impl RuntimeBuilder {
         self
     }
 
+    /// How long a thread for blocking calls waits for the next one before it ends. Default: 10 seconds.
+    pub fn blocking_idle(mut self, idle: Duration) -> Self {
+        self.blocking_idle = idle;
+        self
+    }
+
     /// Builds the runtime: all its threads but the first, which is the one that calls [`Runtime::run`].
     ///
     /// # Errors
@@ -170,6 +180,7 @@ impl RuntimeBuilder {
             pin: self.pin,
             blocking_threads: self.blocking_threads,
             blocking_queue: self.blocking_queue,
+            blocking_idle: self.blocking_idle,
         })
     }
 }
@@ -256,6 +267,7 @@ impl Runtime {
             pin: true,
             blocking_threads: 64,
             blocking_queue: 1024,
+            blocking_idle: blocking::LINGER,
         }
     }
 
@@ -272,6 +284,11 @@ impl Runtime {
     /// Until the run is over.
     pub fn run<T>(&self, main: impl FnOnce() -> T) -> T {
         enter::run(&self.shared, main)
+    }
+
+    /// What the pool for blocking calls is doing.
+    pub fn blocking_pool(&self) -> BlockingPool {
+        self.shared.blocking.state()
     }
 
     /// A handle to spawn fibers from anywhere.
@@ -339,6 +356,20 @@ impl Handle {
         Some(Handle {
             shared: current::here()?.core().shared.clone(),
         })
+    }
+
+    /// What the pool for blocking calls of this runtime is doing.
+    ///
+    /// ```
+    /// use fibers::{Handle, spawn_blocking};
+    /// fibers::run(|| {
+    ///     spawn_blocking(|| ()).join().unwrap();
+    ///     let pool = Handle::current().blocking_pool();
+    ///     assert_eq!((pool.threads, pool.queued), (1, 0));
+    /// });
+    /// ```
+    pub fn blocking_pool(&self) -> BlockingPool {
+        self.shared.blocking.state()
     }
 
     /// Spawns into this runtime. Between two runs the fiber waits for the next one.
