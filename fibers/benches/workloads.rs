@@ -2,7 +2,8 @@
 //! the same capacity.
 //!
 //! `workloads WORKLOAD [N]` prints `WORKLOAD fibers NS ns/op MS ms [extra]`. The number of workers is `FIBERS_WORKERS`. Without a
-//! workload all of them run in turn; under `cargo test --benches`, which does not pass `--bench`, with a small N, as a check.
+//! workload all of them run in turn, except for `http PORT`, a server that never ends (see `http.sh` of the peers); under
+//! `cargo test --benches`, which does not pass `--bench`, with a small N, as a check.
 
 #[path = "programs/crowd.rs"]
 mod crowd;
@@ -12,10 +13,12 @@ mod sieve;
 mod skynet;
 
 use crowd::crowd;
-use fibers::{WaitGroup, channel, run, select, sleep, spawn, yield_now};
+use fibers::net::{TcpListener, TcpStream};
+use fibers::{WaitGroup, channel, go, run, select, sleep, spawn, yield_now};
 use sieve::sieve;
 use skynet::skynet;
 use std::fmt::Display;
+use std::io::{Read, Write};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -56,6 +59,7 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     match wanted {
+        Some("http") => run(|| http(n.expect("http PORT"))),
         Some("mutex") => println!("workload mutex: fibers::sync::Mutex does not exist yet"),
         _ => println!("unknown workload {}", wanted.unwrap_or_default()),
     }
@@ -77,6 +81,35 @@ impl Bench {
             self.name,
             took.as_secs_f64() * 1e3
         );
+    }
+}
+
+/// The smallest keep-alive HTTP/1.1 server: finds the blank line and answers fixed bytes. Never ends.
+fn http(port: usize) {
+    const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 13\r\nContent-Type: text/plain\r\n\r\nHello, world!";
+    let port = u16::try_from(port).expect("a port");
+    let listener = TcpListener::bind(("127.0.0.1", port)).expect("the port is free");
+    for stream in listener.incoming() {
+        let stream = stream.expect("a connection");
+        stream.set_nodelay(true).expect("an option of TCP");
+        go!(spread; answer_requests(stream, ANSWER));
+    }
+}
+
+fn answer_requests(mut stream: TcpStream, answer: &[u8]) {
+    let mut buffer = [0; 4096];
+    let mut filled = 0;
+    loop {
+        match stream.read(&mut buffer[filled..]) {
+            Ok(0) | Err(_) => return,
+            Ok(count) => filled += count,
+        }
+        if buffer[..filled].ends_with(b"\r\n\r\n") {
+            filled = 0;
+            if stream.write_all(answer).is_err() {
+                return;
+            }
+        }
     }
 }
 

@@ -20,6 +20,8 @@
 //! [driver] on a thread that is no fiber. Whoever waits later finds it registered, in whatever runtime. When the run
 //! of that runtime ends nobody looks at its pollers any more: the descriptor is deregistered, all who wait are told to look again,
 //! and register it where they are. So nobody registers with a runtime but its own fibers, and nobody waits for one that has ended.
+//! (While it runs, whoever waits relies on its workers: if every one of them is held up by a call that blocks, so are those who
+//! wait elsewhere for a descriptor that is registered there.)
 //!
 //! # Closing
 //! Closing deregisters, before the descriptor itself is closed: a duplicate of it elsewhere would keep it watched. Then it tells

@@ -57,6 +57,8 @@ pub mod io;
 mod local;
 #[cfg(all(feature = "macros", not(loom)))]
 mod macros;
+#[cfg(not(loom))]
+pub mod net;
 pub mod op;
 mod prim;
 #[cfg(not(loom))]

@@ -107,6 +107,15 @@ impl<T: AsFd> Fd<T> {
         Ok(inner)
     }
 
+    /// The same, as well as it goes.
+    pub(crate) fn give_back(self) -> T {
+        let Fd { watched, inner } = self;
+        if watched.was_blocking {
+            let _ = sys::set_nonblocking(inner.as_fd(), false);
+        }
+        inner
+    }
+
     /// Ends all waits for this descriptor with an error that carries [`Closed`](super::Closed), those of now and of later.
     ///
     /// The descriptor itself stays open until this is dropped, so that its number does not become another one's while somebody
@@ -173,6 +182,22 @@ impl<T: AsFd> Fd<T> {
         what: &'static str,
         mut call: impl FnMut(&'a Self, &mut Look<'a>) -> io::Result<R>,
     ) -> impl Op<Output = io::Result<R>> {
+        io_op(
+            &self.watched.file,
+            self.as_fd(),
+            direction,
+            what,
+            move |look: &mut Look<'a>| call(self, look),
+        )
+    }
+
+    /// As above, of a call that needs nothing of its own: the operation can be performed many times.
+    pub(crate) fn retry_op<'a, R>(
+        &'a self,
+        direction: Direction,
+        what: &'static str,
+        call: impl Fn(&'a Self, &mut Look<'a>) -> io::Result<R> + Clone,
+    ) -> impl Op<Output = io::Result<R>> + Clone {
         io_op(
             &self.watched.file,
             self.as_fd(),

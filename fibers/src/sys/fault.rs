@@ -49,6 +49,22 @@ pub enum Call {
     Write,
     /// Closing a descriptor.
     Close,
+    /// Creating a socket.
+    Socket,
+    /// Giving an address to a socket.
+    Bind,
+    /// Making a socket listen.
+    Listen,
+    /// Connecting a socket.
+    Connect,
+    /// Taking a connection.
+    Accept,
+    /// Receiving from a socket.
+    Recv,
+    /// Sending to a socket.
+    Send,
+    /// Asking for or setting an option of a socket.
+    SocketOption,
     /// Asking whether a descriptor is ready, without waiting.
     Poll,
     /// Asking for or setting the flags of a descriptor.

@@ -34,6 +34,7 @@ mod fd;
 mod memory;
 mod process;
 mod signal;
+pub(crate) mod socket;
 mod thread;
 
 pub(crate) use clock::{arm_for_jumps, wall_clock, wall_timer};

@@ -1,0 +1,38 @@
+//! Sockets that look as in `std::net` and `std::os::unix::net`, and suspend their fibers instead of blocking threads.
+//!
+//! | | |
+//! |---|---|
+//! | [`TcpListener`], [`TcpStream`] | connections; by name, with a race over all addresses |
+//! | [`UdpSocket`] | datagrams |
+//! | [`UnixListener`], [`UnixStream`], [`UnixDatagram`] | the same within one machine, and descriptors that are passed on |
+//! | [`AcceptBackoff`] | what a server does about errors of `accept` |
+//! | [`Deadline`] | one deadline for many calls |
+//!
+//! Streams are `Read` and `Write`, by value and by reference, so crates that are written against those run on them unchanged. A
+//! blocking method `x` is the operation `x_op`, performed; an operation that loses in a choice has moved no byte and taken no
+//! connection. All of them work on plain threads as well.
+//!
+//! A call that a signal interrupts is repeated; none says `WouldBlock`; none raises SIGPIPE.
+//!
+//! Names are looked up on the blocking pool (on a plain thread: by that thread). [`ToSocketAddrs`] says what counts as an address.
+
+mod accept;
+mod connect;
+mod deadline;
+mod names;
+mod socket;
+mod split;
+mod stream;
+mod tcp;
+mod udp;
+mod unix;
+
+pub use accept::AcceptBackoff;
+pub use deadline::Deadline;
+pub use names::ToSocketAddrs;
+pub use split::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, ReuniteError, WriteHalf};
+pub use std::net::Shutdown;
+pub use stream::Stream;
+pub use tcp::{Incoming, KeepAlive, TcpListener, TcpStream};
+pub use udp::UdpSocket;
+pub use unix::{PeerCredentials, UnixDatagram, UnixIncoming, UnixListener, UnixStream};

@@ -1,0 +1,205 @@
+//! What goes wrong: system calls that fail or do little, and peers that go away.
+
+use crate::tcp::{listen, pair};
+use fibers::Op;
+use fibers::fault::{Call, Fault, scoped};
+use fibers::io::Fd;
+use fibers::net::{AcceptBackoff, TcpStream, UnixStream};
+use fibers_tests::{on_workers, subprocess};
+use std::io::{self, ErrorKind, Read, Write};
+use std::time::{Duration, Instant};
+
+const ONCE: Fault = Fault {
+    after: 0,
+    times: 1,
+    errno: libc::EINTR,
+};
+
+fn some(times: u64, errno: i32) -> Fault {
+    Fault { after: 0, times, errno }
+}
+
+/// FAULTS 31.
+#[test]
+fn interrupted_calls_are_repeated() {
+    on_workers(&[1], |_| {
+        let faults = [
+            Call::Recv,
+            Call::Send,
+            Call::Accept,
+            Call::Connect,
+            Call::Poll,
+            Call::Read,
+            Call::Write,
+        ]
+        .map(|call| scoped(call, some(3, libc::EINTR)));
+        let (near, far) = pair();
+        (&near).write_all(b"hello").unwrap();
+        let mut buffer = [0; 5];
+        (&far).read_exact(&mut buffer).unwrap();
+        far.readable_op().timeout(Duration::from_millis(1)).perform().unwrap_err();
+        let (reader, writer) = io::pipe().unwrap();
+        let (reader, writer) = (Fd::new(reader).unwrap(), Fd::new(writer).unwrap());
+        (&writer).write_all(b"x").unwrap();
+        assert_eq!((&reader).read(&mut [0]).unwrap(), 1);
+        drop(faults);
+        let calls = std::cell::Cell::new(0);
+        let _fault = scoped(Call::Fcntl, ONCE);
+        let result = reader.read_with(|_| {
+            calls.set(calls.get() + 1);
+            match calls.get() {
+                1 | 2 => Err(io::Error::from(ErrorKind::Interrupted)),
+                _ => Ok(calls.get()),
+            }
+        });
+        assert_eq!(result.unwrap(), 3, "calls of the user as well");
+    });
+}
+
+/// FAULTS 32: the calls do less than they were asked for, and what looks like the end of the data is none.
+#[test]
+fn calls_that_do_little_add_up() {
+    on_workers(&[1], |_| {
+        for bytes in [1, 7] {
+            let _send = scoped(Call::Send, Fault::short(bytes));
+            let _recv = scoped(Call::Recv, Fault::short(bytes));
+            let (near, far) = pair();
+            near.set_send_buffer_size(2048).unwrap();
+            let data: Vec<u8> = (0..5_000_u32).map(|i| (i * i) as u8).collect();
+            let expected = data.clone();
+            let writing = fibers::spawn(move || (&near).write_all(&data));
+            let mut all = Vec::new();
+            (&far).read_to_end(&mut all).unwrap();
+            writing.join().unwrap().unwrap();
+            assert!(all == expected);
+        }
+    });
+}
+
+/// FAULTS 33.
+#[test]
+fn a_connection_that_was_reset_is_an_error() {
+    on_workers(&[1, 2], |on| {
+        let (near, far) = pair();
+        let reading = on.spawn(move || {
+            let error = (&near).read(&mut [0; 8]).unwrap_err();
+            (near, error)
+        });
+        on.pause();
+        far.set_linger(Some(Duration::ZERO)).unwrap();
+        drop(far);
+        let (near, error) = reading.join();
+        assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+        assert_eq!((&near).write(b"x").unwrap_err().kind(), ErrorKind::BrokenPipe);
+    });
+}
+
+/// FAULTS 33: with the signal at its default action, as in a program that is not written in Rust.
+#[test]
+fn no_write_to_a_socket_raises_a_signal() {
+    let output = subprocess("faults::no_write_to_a_socket_raises_a_signal", || {
+        // SAFETY: the default action is a valid one.
+        unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
+        fibers::run(|| {
+            let (near, far) = UnixStream::pair().unwrap();
+            drop(far);
+            assert_eq!((&near).write(b"x").unwrap_err().kind(), ErrorKind::BrokenPipe);
+            let pieces = [io::IoSlice::new(b"x"), io::IoSlice::new(b"y")];
+            assert_eq!((&near).write_vectored(&pieces).unwrap_err().kind(), ErrorKind::BrokenPipe);
+            assert_eq!(near.send_fds(b"x", &[]).unwrap_err().kind(), ErrorKind::BrokenPipe);
+        });
+    });
+    assert!(output.status.success(), "{output:?}");
+}
+
+/// FAULTS 34: without descriptors a server that backs off neither fails nor spins.
+#[test]
+fn a_server_without_descriptors_goes_on() {
+    on_workers(&[1], |_| {
+        let (listener, address) = listen();
+        let faults = scoped(Call::Accept, some(3, libc::EMFILE));
+        let client = std::thread::spawn(move || {
+            let mut text = String::new();
+            std::net::TcpStream::connect(address)
+                .unwrap()
+                .read_to_string(&mut text)
+                .unwrap();
+            text
+        });
+        let mut backoff = AcceptBackoff::new();
+        let (mut failures, began) = (0, Instant::now());
+        let mut stream = loop {
+            match listener.accept() {
+                Ok((stream, _)) => break stream,
+                Err(error) => {
+                    failures += 1;
+                    backoff.wait(error).unwrap();
+                }
+            }
+        };
+        assert_eq!(failures, 3);
+        assert!(began.elapsed() >= Duration::from_millis(5 + 10 + 20));
+        stream.write_all(b"late").unwrap();
+        drop(stream);
+        assert_eq!(client.join().unwrap(), "late");
+        drop(faults);
+    });
+}
+
+/// FAULTS 35.
+#[test]
+fn a_connection_that_was_given_up_does_not_end_the_listener() {
+    on_workers(&[1], |_| {
+        let (listener, address) = listen();
+        let _client = std::net::TcpStream::connect(address).unwrap();
+        let _fault = scoped(Call::Accept, some(1, libc::ECONNABORTED));
+        let error = listener.accept().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ConnectionAborted);
+        assert!(AcceptBackoff::new().pause(error).unwrap().is_zero());
+        listener.accept().unwrap();
+    });
+}
+
+/// FAULTS 38: what cannot be registered is an error for the one who waits, and for nobody later.
+#[test]
+fn a_descriptor_that_cannot_be_watched_is_an_error() {
+    on_workers(&[1], |_| {
+        let (near, far) = UnixStream::pair().unwrap();
+        for errno in [libc::ENOSPC, libc::ENOMEM] {
+            let _fault = scoped(Call::EpollCtl, some(2, errno));
+            let error = (&near).read(&mut [0]).unwrap_err();
+            assert_eq!(error.kind(), io::Error::from_raw_os_error(errno).kind());
+            // In a choice, where another branch is published already.
+            let mut buffer = [0];
+            let chosen = fibers::op::never().or(near.read_op(&mut buffer)).perform();
+            assert!(chosen.is_err());
+        }
+        assert!((&near).read(&mut []).is_ok());
+        (&far).write_all(b"x").unwrap();
+        assert_eq!((&near).read(&mut [0]).unwrap(), 1);
+    });
+}
+
+/// The other errors of calls reach the caller as they are.
+#[test]
+fn errors_come_through() {
+    on_workers(&[1], |_| {
+        let (near, _far) = pair();
+        let _recv = scoped(Call::Recv, some(1, libc::EIO));
+        let _send = scoped(Call::Send, some(1, libc::ENOBUFS));
+        assert_eq!((&near).read(&mut [0]).unwrap_err().raw_os_error(), Some(libc::EIO));
+        assert_eq!((&near).write(&[0]).unwrap_err().raw_os_error(), Some(libc::ENOBUFS));
+        for call in [Call::Socket, Call::Bind, Call::Listen, Call::SocketOption] {
+            let _fault = scoped(call, some(1, libc::ENOMEM));
+            assert!(fibers::net::TcpListener::bind("127.0.0.1:0").is_err(), "{call:?}");
+        }
+        let _fault = scoped(Call::Connect, some(1, libc::ENETUNREACH));
+        assert_eq!(
+            TcpStream::connect("127.0.0.1:1").unwrap_err().raw_os_error(),
+            Some(libc::ENETUNREACH)
+        );
+        let (reader, _writer) = io::pipe().unwrap();
+        let _fault = scoped(Call::Fcntl, some(1, libc::EBADF));
+        assert!(Fd::new(reader).is_err());
+    });
+}
