@@ -2,6 +2,7 @@
 #![cfg(not(loom))]
 
 mod children;
+mod deadlocks;
 mod files;
 mod pool;
 mod signals;

@@ -262,21 +262,6 @@ fn children_start_with_a_clean_slate() {
     });
 }
 
-/// Who waits for a signal waits for the world, not for ever; and without subscribers a deadlock is seen.
-#[test]
-fn waiting_for_a_signal_is_no_deadlock() {
-    let output = subprocess("signals::waiting_for_a_signal_is_no_deadlock", || {
-        fibers::run(|| {
-            let signals = signal::notify(&[Signal::USR1]).unwrap();
-            let mut child = FiberCommand::new("sh");
-            let mut child = child.args(["-c", "sleep 0.3; kill -USR1 $PPID"]).spawn().unwrap();
-            assert_eq!(signals.recv(), Signal::USR1);
-            child.wait().unwrap();
-        });
-    });
-    assert!(output.status.success(), "{output:?}");
-}
-
 #[test]
 fn the_fibers_of_one_worker_go_on() {
     let _alone = alone();

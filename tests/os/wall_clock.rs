@@ -135,15 +135,6 @@ fn f29_without_anybody_who_tells() {
     assert!(output.status.success(), "{output:?}");
 }
 
-/// An alarm is a wait for time, so it is no deadlock, whatever threads the process has.
-#[test]
-fn waiting_for_the_wall_clock_is_no_deadlock() {
-    let output = subprocess("wall_clock::waiting_for_the_wall_clock_is_no_deadlock", || {
-        fibers::run(|| alarm::at(soon(50_000)));
-    });
-    assert!(output.status.success(), "{output:?}");
-}
-
 /// A moment taken apart, without cleverness: years and months are counted off one by one.
 fn apart(seconds: i64) -> [i64; 6] {
     let (mut days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
