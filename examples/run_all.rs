@@ -105,9 +105,8 @@ fn report(line: &str, done: io::Result<Done>) -> io::Result<bool> {
     };
     out.write_all(&done.stdout)?;
     out.write_all(&done.stderr)?;
-    match &done.trouble {
-        Some(trouble) => writeln!(out, "! {trouble}")?,
-        None => {}
+    if let Some(trouble) = &done.trouble {
+        writeln!(out, "! {trouble}")?;
     }
     Ok(done.trouble.is_none())
 }
