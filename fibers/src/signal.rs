@@ -79,13 +79,11 @@ pub fn notify(signals: &[Signal]) -> io::Result<Signals> {
 /// As [`notify`].
 ///
 /// ```
-/// use fibers::{select, signal, time};
+/// use fibers::{Op, signal};
 /// use std::time::Duration;
 /// fibers::run(|| {
-///     select! {
-///         _ = signal::ctrl_c_op().unwrap() => println!("good bye"),
-///         _ = time::sleep_op(Duration::from_millis(1)) => println!("nobody has interrupted this"),
-///     }
+///     let interrupted = signal::ctrl_c_op().unwrap().timeout(Duration::from_millis(1)).perform();
+///     assert!(interrupted.is_err(), "nobody has pressed it");
 /// });
 /// ```
 pub fn ctrl_c_op() -> io::Result<impl Op<Output = Signal>> {

@@ -225,6 +225,18 @@ fn the_end_of_a_runtime_kills_what_it_is_to_kill() {
     });
 }
 
+/// What one child writes another reads, past this process; in between the pipe is as blocking as programs expect.
+#[test]
+fn children_are_chained() {
+    everywhere(|_| {
+        let mut first = sh("printf 'b\\na\\n'").stdout(Stdio::piped()).spawn().unwrap();
+        let pipe = first.stdout.take().unwrap().into_inner().unwrap();
+        let sorted = Command::new("sort").stdin(pipe).output().unwrap();
+        assert_eq!(sorted.stdout, b"a\nb\n");
+        assert!(first.wait().unwrap().success());
+    });
+}
+
 const CHATTY: &str = "i=0; while [ $i -lt 2000 ]; do echo \"out $i ........................................\"; echo \"err $i ........................................\" >&2; i=$((i+1)); done";
 
 #[test]

@@ -231,6 +231,10 @@ fn an_atomic_write_replaces_the_whole() {
         assert_eq!(fs::read_to_string(&path).unwrap(), "second");
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o640);
         assert_eq!(fs::read_to_string(place.at("old")).unwrap(), "first");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).unwrap();
+        fs::write_atomic(&path, "open to all").unwrap();
+        let mode = fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode, 0o666, "whatever the mask of the process");
         fs::symlink("f", place.at("link")).unwrap();
         fs::write_atomic(place.at("link"), "third").unwrap();
         assert!(fs::symlink_metadata(place.at("link")).unwrap().is_symlink());

@@ -5,6 +5,7 @@ use crate::prim::plain::{AtomicU64, Ordering};
 use crate::sys;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// Writes a file as a whole: whoever opens `path` finds either what was there before or all of `contents`.
@@ -45,11 +46,13 @@ fn replace(path: PathBuf, contents: &[u8]) -> io::Result<()> {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
-    let mut temporary = Temporary::new(directory)?;
-    temporary.file.write_all(contents)?;
-    if let Ok(old) = fs::metadata(&target) {
-        temporary.file.set_permissions(old.permissions())?;
+    let permissions = fs::metadata(&target).ok().map(|old| old.permissions());
+    let mut temporary = Temporary::new(directory, permissions.as_ref().map_or(0o666, PermissionsExt::mode))?;
+    if let Some(permissions) = permissions {
+        // As they are, whatever the mask of the process says; before anything is in the file that others must not read.
+        temporary.file.set_permissions(permissions)?;
     }
+    temporary.file.write_all(contents)?;
     temporary.file.sync_all()?;
     fs::rename(&temporary.path, &target)?;
     temporary.kept = true;
@@ -64,13 +67,13 @@ struct Temporary {
 }
 
 impl Temporary {
-    fn new(directory: &Path) -> io::Result<Temporary> {
+    fn new(directory: &Path, mode: u32) -> io::Result<Temporary> {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         loop {
             // The random number is for other machines that write to the same disk.
             let (count, random) = (COUNT.fetch_add(1, Ordering::Relaxed), sys::entropy());
             let path = directory.join(format!(".{}-{count}-{random:016x}.tmp", std::process::id()));
-            match OpenOptions::new().write(true).create_new(true).open(&path) {
+            match OpenOptions::new().write(true).create_new(true).mode(mode).open(&path) {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 file => {
                     return Ok(Temporary {

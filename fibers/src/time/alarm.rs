@@ -54,15 +54,12 @@ pub fn next(rule: Rule) -> SystemTime {
 /// [`Rule::next_after`] the moment that was yielded last, and waits with [`at_op`].
 ///
 /// ```
-/// use fibers::{Op, select, time::{self, alarm::{self, Rule}}};
-/// use std::time::Duration;
-/// fibers::run(|| {
-///     let backup = Rule::new().hour(3).minute(30);
-///     select! {
-///         moment = alarm::next_op(backup) => println!("it is {moment:?}"),
-///         _ = time::sleep_op(Duration::from_millis(1)) => {}
-///     }
-/// });
+/// use fibers::{Op, time::alarm::{self, Rule}};
+/// use std::time::{Duration, SystemTime};
+/// let second = Rule::new();
+/// assert!(alarm::next_op(second).perform() <= SystemTime::now());
+/// let backup = Rule::new().hour(3).minute(30);
+/// let _ = alarm::next_op(backup).timeout(Duration::from_millis(1)).perform();
 /// ```
 pub fn next_op(rule: Rule) -> impl Op<Output = SystemTime> + Clone {
     guard(move || match rule.next_after(sys::wall_clock()) {
