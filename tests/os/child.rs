@@ -1,13 +1,19 @@
 //! Programs without another thread than those of this crate: what is a deadlock in them, and what is not.
 
 #[cfg(not(loom))]
-use fibers::{channel, process::Command, signal, signal::Signal, time::alarm};
+use fibers::{
+    channel,
+    process::{Command, Stdio},
+    signal,
+    signal::Signal,
+    time::alarm,
+};
 #[cfg(not(loom))]
 use std::time::{Duration, SystemTime};
 
-/// Long enough for whoever looks for deadlocks to have looked.
+/// In seconds: whoever looks for deadlocks does so as soon as nothing goes on.
 #[cfg(not(loom))]
-const LONG: &str = "1.3";
+const LONG: &str = "0.4";
 
 #[cfg(not(loom))]
 fn main() {
@@ -19,7 +25,7 @@ fn main() {
         .run(|| match &*scenario {
             "signal" => await_signal(),
             "child" => assert!(Command::new("sleep").arg(LONG).status().unwrap().success()),
-            "alarm" => alarm::at(SystemTime::now() + Duration::from_millis(1300)),
+            "alarm" => alarm::at(SystemTime::now() + Duration::from_millis(400)),
             "nothing" => await_nothing(),
             _ => panic!("there is no scenario {scenario}"),
         });
@@ -41,7 +47,7 @@ fn await_nothing() {
         fibers::Op::try_perform(alarm::at_op(SystemTime::now() + Duration::from_secs(3600))),
         None
     );
-    drop(Command::new("sleep").arg("3").spawn().unwrap());
+    drop(Command::new("sleep").arg("3").stderr(Stdio::null()).spawn().unwrap());
     let (_tx, rx) = channel::<()>(0);
     let _ = rx.recv();
 }
