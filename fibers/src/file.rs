@@ -188,6 +188,11 @@ impl File {
         self.write.wake();
     }
 
+    /// Something has changed in this direction, where there is no descriptor of which an event would tell.
+    pub(crate) fn changed(&self, direction: Direction) {
+        self.side(direction).wake();
+    }
+
     /// Something has changed on the descriptor.
     fn event(&self, event: Event) {
         if event.is_readable() {

@@ -1,6 +1,39 @@
-//! Input and output on any descriptor.
+//! Input and output on any descriptor, and through memory.
+//!
+//! | | |
+//! |---|---|
+//! | [`Fd`] | any descriptor, made waitable |
+//! | [`pipe`] | a pipe of the system |
+//! | [`duplex`] | a connection within the process |
+//!
+//! Everything here is `Read` and `Write`, so the functions of `std::io` do the rest: `copy`, `BufReader`, `BufWriter`. For a proxy
+//! there is [`net::copy_bidirectional`](crate::net::copy_bidirectional).
 
+mod duplex;
 mod fd;
 
 pub use crate::file::Closed;
+pub use duplex::{Duplex, duplex};
 pub use fd::Fd;
+
+use std::io;
+
+/// A pipe of the system: what is written into the second is read from the first. To be shared with child processes, give them one
+/// end with [`Fd::into_inner`], which makes it block again.
+///
+/// ```
+/// use std::io::{Read, Write};
+/// let (mut reader, mut writer) = fibers::io::pipe().unwrap();
+/// writer.write_all(b"hello").unwrap();
+/// drop(writer);
+/// let mut text = String::new();
+/// reader.read_to_string(&mut text).unwrap();
+/// assert_eq!(text, "hello");
+/// ```
+///
+/// # Errors
+/// If there are no descriptors for it.
+pub fn pipe() -> io::Result<(Fd<io::PipeReader>, Fd<io::PipeWriter>)> {
+    let (reader, writer) = io::pipe()?;
+    Ok((Fd::new(reader)?, Fd::new(writer)?))
+}

@@ -7,6 +7,7 @@
 //! | [`UnixListener`], [`UnixStream`], [`UnixDatagram`] | the same within one machine, and descriptors that are passed on |
 //! | [`AcceptBackoff`] | what a server does about errors of `accept` |
 //! | [`Deadline`] | one deadline for many calls |
+//! | [`copy_bidirectional`] | what a proxy does |
 //!
 //! Streams are `Read` and `Write`, by value and by reference, so crates that are written against those run on them unchanged. A
 //! blocking method `x` is the operation `x_op`, performed; an operation that loses in a choice has moved no byte and taken no
@@ -18,6 +19,7 @@
 
 mod accept;
 mod connect;
+mod copy;
 mod deadline;
 mod names;
 mod socket;
@@ -28,6 +30,7 @@ mod udp;
 mod unix;
 
 pub use accept::AcceptBackoff;
+pub use copy::copy_bidirectional;
 pub use deadline::Deadline;
 pub use names::ToSocketAddrs;
 pub use split::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, ReuniteError, WriteHalf};

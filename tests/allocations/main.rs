@@ -2,9 +2,11 @@
 //! allocator, on the thread or the two threads that run all fibers.
 
 use fibers::fiber::Builder;
+use fibers::net::UnixStream;
 use fibers::{Cond, Op, Runtime, WaitGroup, channel, op, select, sleep, spawn, yield_now};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::io::{Read, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -328,4 +330,50 @@ fn cond_near_and_far() {
         };
         assert_eq!(allocations_with(far, wait), 0);
     });
+}
+
+/// Reads and writes of a connection: when there is something, when it has to be waited for, in a choice, and with a limit.
+#[test]
+fn sockets() {
+    on_one_worker(|| {
+        let (near, there) = UnixStream::pair().unwrap();
+        spawn(move || echo(&there));
+        let mut byte = [0];
+        let ask = || {
+            (&near).write_all(b"x").unwrap();
+            (&near).read_exact(&mut byte).unwrap();
+        };
+        assert_eq!(allocations(ask), 0);
+        let (_quit, quit) = channel::<()>(0);
+        let in_choice = || {
+            (&near).write_all(b"x").unwrap();
+            select! {
+                read = near.read_op(&mut byte) => assert_eq!(read.unwrap(), 1),
+                <-quit => unreachable!(),
+            }
+        };
+        assert_eq!(allocations(in_choice), 0);
+        let readable = || {
+            (&near).write_all(b"x").unwrap();
+            near.readable_op().perform().unwrap();
+            assert_eq!((&near).read(&mut byte).unwrap(), 1);
+        };
+        assert_eq!(allocations(readable), 0);
+        near.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        let in_time = || {
+            (&near).write_all(b"x").unwrap();
+            (&near).read_exact(&mut byte).unwrap();
+        };
+        assert_eq!(allocations(in_time), 0);
+    });
+}
+
+fn echo(stream: &UnixStream) {
+    let mut buffer = [0; 16];
+    loop {
+        match (&mut &*stream).read(&mut buffer) {
+            Ok(0) | Err(_) => return,
+            Ok(count) => (&mut &*stream).write_all(&buffer[..count]).unwrap(),
+        }
+    }
 }

@@ -55,8 +55,20 @@ fn f26_each_run_has_its_own_report() {
 }
 
 #[test]
-fn f26_timers_blocking_jobs_and_threads_are_no_deadlock() {
-    for scenario in ["asleep_timer", "asleep_blocking", "asleep_thread", "asleep_two_runtimes"] {
+fn f26_the_driver_of_descriptors_is_no_hope_when_it_watches_none() {
+    let ended = child("asleep_beside_the_driver").by_panic();
+    ended.says(&[PANIC, "read from duplex"]);
+}
+
+#[test]
+fn f26_timers_descriptors_blocking_jobs_and_threads_are_no_deadlock() {
+    for scenario in [
+        "asleep_timer",
+        "asleep_descriptor",
+        "asleep_blocking",
+        "asleep_thread",
+        "asleep_two_runtimes",
+    ] {
         child(scenario).well().never_says(&[PANIC]);
     }
 }

@@ -5,4 +5,6 @@ mod datagrams;
 mod descriptors;
 mod faults;
 mod local;
+mod memory;
 mod tcp;
+mod unchanged;

@@ -609,3 +609,55 @@ fn both_ends_in_choices() {
         other.join();
     });
 }
+
+/// So many connections at a time, all of them echoing, none lost: 500, and 10,000 under stress.
+#[test]
+fn a_crowd_of_connections() {
+    let wanted = rounds(500, 10_000).min(10_000) as usize;
+    let connections = wanted.min(raise_limit(2 * wanted + 200).saturating_sub(200) / 2);
+    on_workers(&[1, 2], |on| {
+        let (listener, address) = listen();
+        let server = fibers::spawn(move || {
+            for _ in 0..connections {
+                let (stream, _) = listener.accept().unwrap();
+                let handler = fibers::fiber::Builder::new().spread();
+                drop(handler.spawn(move || echo(&stream)).unwrap());
+            }
+        });
+        let connected = fibers::WaitGroup::new();
+        connected.add(connections);
+        let go = fibers::Cond::new();
+        let clients: Vec<_> = (0..connections)
+            .map(|i| {
+                let (connected, go) = (connected.clone(), go.clone());
+                on.spawn(move || {
+                    let stream = TcpStream::connect(address).unwrap();
+                    connected.done();
+                    go.wait();
+                    talk(&stream, 3, i as u8);
+                })
+            })
+            .collect();
+        connected.wait();
+        go.signal();
+        clients.into_iter().for_each(|client| client.join());
+        server.join().unwrap();
+    });
+}
+
+/// Raises the limit of open descriptors, if need be; returns it.
+fn raise_limit(wanted: usize) -> usize {
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: `limit` is a valid place, and holds a valid limit when it is set.
+    unsafe {
+        assert_eq!(libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit), 0);
+        if limit.rlim_cur < wanted as u64 {
+            limit.rlim_cur = limit.rlim_max.min(wanted as u64);
+            assert_eq!(libc::setrlimit(libc::RLIMIT_NOFILE, &limit), 0);
+        }
+    }
+    limit.rlim_cur as usize
+}

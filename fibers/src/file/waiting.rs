@@ -17,10 +17,11 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 /// The operation that makes the call `attempt` until it does not fail with `WouldBlock`. `what` describes it in reports.
 ///
 /// `attempt` is called on the performer, with nothing locked and nothing published. If it says that it would block although the
-/// descriptor is ready in this direction, it is called again only after the next change.
+/// descriptor is ready in this direction, it is called again only after the next change. Without a descriptor, changes are what
+/// [`File::changed`] tells of.
 pub(crate) fn io_op<'a, T, F: FnMut(&mut Look<'a>) -> io::Result<T>>(
     file: &'a Arc<File>,
-    fd: BorrowedFd<'a>,
+    fd: Option<BorrowedFd<'a>>,
     direction: Direction,
     what: &'static str,
     attempt: F,
@@ -39,7 +40,7 @@ pub(crate) fn io_op<'a, T, F: FnMut(&mut Look<'a>) -> io::Result<T>>(
 #[must_use = "an operation does nothing until it is performed"]
 pub(crate) struct IoOp<'a, F> {
     file: &'a Arc<File>,
-    fd: BorrowedFd<'a>,
+    fd: Option<BorrowedFd<'a>>,
     direction: Direction,
     what: &'static str,
     attempt: F,
@@ -47,13 +48,16 @@ pub(crate) struct IoOp<'a, F> {
 
 impl<F> IoOp<'_, F> {
     fn describe(&self) -> Graph {
-        Graph::leaf(format!("{} {}", self.what, self.fd.as_raw_fd()))
+        match self.fd {
+            Some(fd) => Graph::leaf(format!("{} {}", self.what, fd.as_raw_fd())),
+            None => Graph::leaf(self.what),
+        }
     }
 }
 
 impl<F> fmt::Debug for IoOp<'_, F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("IoOp").field(&self.what).field(&self.fd.as_raw_fd()).finish()
+        f.debug_tuple("IoOp").field(&self.what).field(&self.fd).finish()
     }
 }
 
@@ -206,7 +210,9 @@ impl<'a, T, F: FnMut(&mut Look<'a>) -> io::Result<T>> Branches for IoBranches<'a
             {
                 return Attempt::Done(waiter);
             }
-            if let Err(error) = self.op.file.watch(self.op.fd) {
+            if let Some(fd) = self.op.fd
+                && let Err(error) = self.op.file.watch(fd)
+            {
                 if !me.commit() {
                     return Attempt::Lost;
                 }

@@ -184,7 +184,7 @@ impl<T: AsFd> Fd<T> {
     ) -> impl Op<Output = io::Result<R>> {
         io_op(
             &self.watched.file,
-            self.as_fd(),
+            Some(self.as_fd()),
             direction,
             what,
             move |look: &mut Look<'a>| call(self, look),
@@ -200,7 +200,7 @@ impl<T: AsFd> Fd<T> {
     ) -> impl Op<Output = io::Result<R>> + Clone {
         io_op(
             &self.watched.file,
-            self.as_fd(),
+            Some(self.as_fd()),
             direction,
             what,
             move |look: &mut Look<'a>| call(self, look),
@@ -243,7 +243,7 @@ impl<T: AsFd> Fd<T> {
     fn ready_op(&self, direction: Direction, what: &'static str) -> impl Op<Output = io::Result<()>> + Clone {
         io_op(
             &self.watched.file,
-            self.as_fd(),
+            Some(self.as_fd()),
             direction,
             what,
             move |_: &mut Look<'_>| match sys::is_ready(self.as_fd(), direction)? {

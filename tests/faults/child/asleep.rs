@@ -182,3 +182,37 @@ pub(crate) fn asleep_two_runtimes() {
     assert_eq!(runtime(2).run(|| rx.recv()), Ok(1));
     other.join().unwrap();
 }
+
+/// Whoever waits for a descriptor may be woken from outside of the process, which has one thread.
+pub(crate) fn asleep_descriptor() {
+    use std::io::Read;
+    for workers in [1, 2] {
+        runtime(workers).run(|| {
+            let mut shell = std::process::Command::new("sh");
+            let mut child = shell
+                .args(["-c", "sleep 1.5; echo x"])
+                .stdout(std::process::Stdio::piped())
+                .spawn()
+                .unwrap();
+            let out = fibers::io::Fd::new(child.stdout.take().unwrap()).unwrap();
+            let mut text = String::new();
+            (&out).read_to_string(&mut text).unwrap();
+            assert_eq!(text, "x\n");
+            child.wait().unwrap();
+        });
+    }
+}
+
+/// The thread that watches descriptors for plain threads has nothing to watch, and wakes nobody.
+pub(crate) fn asleep_beside_the_driver() {
+    let (reader, _writer) = fibers::io::pipe().unwrap();
+    let mut byte = [0];
+    let late = reader.read_op(&mut byte).timeout(Duration::from_millis(1)).perform();
+    assert!(late.is_err());
+    drop(reader);
+    let (near, _far) = fibers::io::duplex(1);
+    runtime(2).run(move || {
+        let _reader = Builder::new().name("reader").spawn(move || near.read_op(&mut [0]).perform());
+        everybody_waits();
+    });
+}

@@ -68,6 +68,8 @@ fn main() {
         "asleep_blocking" => asleep::asleep_blocking(),
         "asleep_thread" => asleep::asleep_thread(),
         "asleep_again" => asleep::asleep_again(),
+        "asleep_descriptor" => asleep::asleep_descriptor(),
+        "asleep_beside_the_driver" => asleep::asleep_beside_the_driver(),
         "asleep_two_runtimes" => asleep::asleep_two_runtimes(),
         other => panic!("no scenario is named {other}"),
     }
