@@ -92,3 +92,23 @@ fn help_and_wrong_arguments() {
         }
     }
 }
+
+/// In the order of the lines, whichever ends first; what takes too long is killed with all that it has started.
+#[test]
+fn run_all() {
+    const COMMANDS: &str =
+        "sleep 0.2; echo one\necho two; sleep 600 & wait\n\necho three >&2; exit 3\nyes | head -n 50000 | wc -l\n";
+    const EXPECTED: &str = "$ sleep 0.2; echo one\none\n\
+        $ echo two; sleep 600 & wait\ntwo\n! took longer than 5s\n\
+        $ echo three >&2; exit 3\nthree\n! exit status: 3\n\
+        $ yes | head -n 50000 | wc -l\n50000\n";
+    let run = Program::new("run_all")
+        .args(["--jobs", "3", "--limit", "5"])
+        .input(COMMANDS)
+        .run();
+    run.check(1, EXPECTED, "");
+    Program::new("run_all").input("true\n").run().check(0, "$ true\n", "");
+    Program::new("run_all").run().check(0, "", "");
+    let usage = "usage: run_all [--jobs N] [--limit SECONDS] < COMMANDS\n";
+    Program::new("run_all").args(["--jobs", "0"]).run().check(2, "", usage);
+}

@@ -37,6 +37,8 @@ mod arch;
 mod blocking;
 #[cfg(not(loom))]
 mod blocks;
+#[cfg(not(loom))]
+mod caretaker;
 mod channel;
 mod cond;
 #[cfg(not(loom))]
@@ -50,6 +52,8 @@ pub mod fiber;
 #[cfg(not(loom))]
 mod file;
 #[cfg(not(loom))]
+pub mod fs;
+#[cfg(not(loom))]
 pub mod io;
 #[cfg(not(loom))]
 mod local;
@@ -61,11 +65,14 @@ mod no_suspend;
 pub mod op;
 mod prim;
 #[cfg(not(loom))]
+pub mod process;
+#[cfg(not(loom))]
 mod queue;
 #[cfg_attr(loom, path = "sched_model.rs")]
 mod sched;
 #[cfg(not(loom))]
 pub mod scope;
+pub mod signal;
 #[cfg(not(loom))]
 mod stack;
 pub mod sync;
@@ -75,7 +82,7 @@ pub mod time;
 mod timer;
 
 #[cfg(not(loom))]
-pub use blocking::spawn_blocking;
+pub use blocking::{BlockingOp, blocking_op, spawn_blocking};
 pub use channel::{
     IntoIter, IntoRecvOp, Iter, Receiver, RecvError, RecvOp, RecvTimeoutError, SendError, SendOp, SendSlotOp, SendTimeoutError,
     Sender, TryIter, TryRecvError, TrySendError, channel, unbounded,
@@ -94,7 +101,7 @@ pub use no_suspend::no_suspend;
 pub use op::{Elapsed, Op};
 #[cfg(not(loom))]
 pub use queue::Queue;
-pub use sched::{Deadlock, Fiber, Handle, Runtime, RuntimeBuilder, Shutdown, Stall, run};
+pub use sched::{BlockingPool, Deadlock, Fiber, Handle, Runtime, RuntimeBuilder, Shutdown, Stall, run};
 #[cfg(not(loom))]
 pub use scope::{Scope, ScopedJoinHandle, scope};
 pub use sync::WaitGroup;

@@ -1,4 +1,10 @@
 //! Time as operations: sleeping, tickers and timers. All times are of the runtime's monotonic clock; sleeping is never early.
+//! [`alarm`] is for the wall clock.
+
+#[cfg(not(loom))]
+pub mod alarm;
+#[cfg(not(loom))]
+mod calendar;
 
 use crate::op::cell::{Attempt, Batch, Me, Queue, RX_READY, Source, State};
 use crate::op::leaf::{Leaf, Side};

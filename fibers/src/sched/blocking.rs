@@ -1,7 +1,7 @@
 //! The pool for calls that block the thread: files, names, foreign libraries.
 //!
 //! A job is a block like a fiber's, but its body runs on a plain thread. Threads are made on demand, up to a limit, and
-//! leave after ten seconds without a job. The queue is bounded; a job in it can be taken back. Nobody on a worker ever
+//! leave after a while without a job. The queue is bounded; a job in it can be taken back. Nobody on a worker ever
 //! waits here: who finds the queue full leaves a callback that is called once when there is room.
 //!
 //! A job that has begun cannot be stopped. The end of the runtime does not wait for it: the thread leaves when it is done.
@@ -19,8 +19,22 @@ use super::task::{Body, FiberRef, Task};
 use crate::prim::plain::{AtomicUsize, Ordering};
 use crate::sys;
 
-/// How long a thread waits for another job.
-const LINGER: Duration = Duration::from_secs(10);
+/// How long a thread waits for another job, unless the builder says otherwise.
+pub(super) const LINGER: Duration = Duration::from_secs(10);
+
+/// What the pool for blocking calls is doing, at one moment: see [`Handle::blocking_pool`](super::Handle::blocking_pool).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct BlockingPool {
+    /// Its threads. They are made when they are needed, and end after a while without a call.
+    pub threads: usize,
+    /// Those of them that wait for a call.
+    pub idle: usize,
+    /// Calls that have begun and not ended.
+    pub running: usize,
+    /// Calls that wait for a thread.
+    pub queued: usize,
+}
 
 /// A job in the queue. Owns the reference that a fiber would hold.
 struct Job(NonNull<Task>);
@@ -68,6 +82,7 @@ pub(crate) struct Pool {
     work: Condvar,
     max_threads: usize,
     max_queue: usize,
+    linger: Duration,
     /// Threads that exist, for those who count threads without the lock.
     threads: AtomicUsize,
     /// Jobs in the queue and running.
@@ -75,12 +90,13 @@ pub(crate) struct Pool {
 }
 
 impl Pool {
-    pub(super) fn new(max_threads: usize, max_queue: usize) -> Arc<Pool> {
+    pub(super) fn new(max_threads: usize, max_queue: usize, linger: Duration) -> Arc<Pool> {
         Arc::new(Pool {
             state: Mutex::default(),
             work: Condvar::new(),
             max_threads,
             max_queue,
+            linger,
             threads: AtomicUsize::new(0),
             jobs: AtomicUsize::new(0),
         })
@@ -169,6 +185,16 @@ impl Pool {
         self.threads.load(Ordering::Relaxed)
     }
 
+    pub(super) fn state(&self) -> BlockingPool {
+        let state = self.lock();
+        BlockingPool {
+            threads: state.threads,
+            idle: state.idle,
+            running: state.running,
+            queued: state.queue.len(),
+        }
+    }
+
     /// What each thread of the pool does.
     fn serve(&self) {
         let mut state = self.lock();
@@ -189,7 +215,10 @@ impl Pool {
                 break;
             }
             state.idle += 1;
-            let (guard, waited) = self.work.wait_timeout(state, LINGER).unwrap_or_else(PoisonError::into_inner);
+            let (guard, waited) = self
+                .work
+                .wait_timeout(state, self.linger)
+                .unwrap_or_else(PoisonError::into_inner);
             state = guard;
             state.idle -= 1;
             if waited.timed_out() && state.queue.is_empty() {

@@ -55,6 +55,7 @@ mod worker;
 #[cfg(test)]
 mod tests;
 
+pub use blocking::BlockingPool;
 pub(crate) use current::WaitKind;
 pub(crate) use current::{Here, Report, Resumed, Wait, here};
 pub use deadlock::Deadlock;

@@ -9,6 +9,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::affinity::Claim;
+use super::blocking::{self, BlockingPool};
 use super::deadlock::Deadlock;
 use super::enter;
 use super::overflow;
@@ -36,6 +37,7 @@ pub(super) struct Config {
     pub(super) blocking_threads: usize,
     pub(super) blocking_queue: usize,
     pub(super) watchdog: Option<Watchdog>,
+    pub(super) blocking_idle: Duration,
 }
 
 impl Config {
@@ -61,6 +63,7 @@ pub struct RuntimeBuilder {
     blocking_threads: usize,
     blocking_queue: usize,
     watchdog: Option<Watchdog>,
+    blocking_idle: Duration,
 }
 
 impl RuntimeBuilder {
@@ -118,6 +121,12 @@ impl RuntimeBuilder {
     /// How many blocking calls may wait for a thread. Default: 1024.
     pub fn blocking_queue(mut self, calls: usize) -> Self {
         self.blocking_queue = calls;
+        self
+    }
+
+    /// How long a thread for blocking calls waits for the next one before it ends. Default: 10 seconds.
+    pub fn blocking_idle(mut self, idle: Duration) -> Self {
+        self.blocking_idle = idle;
         self
     }
 
@@ -224,6 +233,7 @@ impl RuntimeBuilder {
             blocking_threads: self.blocking_threads,
             blocking_queue: self.blocking_queue,
             watchdog: self.watchdog,
+            blocking_idle: self.blocking_idle,
         })
     }
 }
@@ -311,6 +321,7 @@ impl Runtime {
             blocking_threads: 64,
             blocking_queue: 1024,
             watchdog: None,
+            blocking_idle: blocking::LINGER,
         }
     }
 
@@ -327,6 +338,11 @@ impl Runtime {
     /// Until the run is over.
     pub fn run<T>(&self, main: impl FnOnce() -> T) -> T {
         enter::run(&self.shared, main)
+    }
+
+    /// What the pool for blocking calls is doing.
+    pub fn blocking_pool(&self) -> BlockingPool {
+        self.shared.blocking.state()
     }
 
     /// A handle to spawn fibers from anywhere.
@@ -394,6 +410,20 @@ impl Handle {
         Some(Handle {
             shared: current::here()?.core().shared.clone(),
         })
+    }
+
+    /// What the pool for blocking calls of this runtime is doing.
+    ///
+    /// ```
+    /// use fibers::{Handle, spawn_blocking};
+    /// fibers::run(|| {
+    ///     spawn_blocking(|| ()).join().unwrap();
+    ///     let pool = Handle::current().blocking_pool();
+    ///     assert_eq!((pool.threads, pool.queued), (1, 0));
+    /// });
+    /// ```
+    pub fn blocking_pool(&self) -> BlockingPool {
+        self.shared.blocking.state()
     }
 
     /// Spawns into this runtime. Between two runs the fiber waits for the next one.

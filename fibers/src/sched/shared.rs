@@ -194,7 +194,7 @@ impl Shared {
             spread: AtomicUsize::new(0),
             descriptors: AtomicUsize::new(0),
             io: OnceLock::new(),
-            blocking: Pool::new(config.blocking_threads, config.blocking_queue),
+            blocking: Pool::new(config.blocking_threads, config.blocking_queue, config.blocking_idle),
             board: Board::default(),
             peers: config.workers.min(available_cpus()),
             cpus,

@@ -8,9 +8,10 @@
 
 use std::io;
 // Not by way of `prim`, which stands beside this module, not below it.
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::{self, ThreadId};
+use std::time::{Duration, SystemTime};
 
 /// The kinds of system calls that can be made to fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -88,6 +89,16 @@ pub enum Call {
     ThreadCount,
     /// Asking for random bytes.
     GetRandom,
+    /// A descriptor for a process.
+    PidfdOpen,
+    /// Sending a signal to the process of a descriptor.
+    PidfdSendSignal,
+    /// Sending a signal to a group of processes.
+    Kill,
+    /// Creating and arming a timer of the wall clock.
+    Timerfd,
+    /// Reading what needs no waiting for a disk: `EAGAIN` leads to the pool for blocking calls.
+    ReadCached,
 }
 
 /// How calls are to fail.
@@ -153,6 +164,22 @@ pub fn scoped(call: Call, fault: Fault) -> Scoped {
     Scoped {
         id: add(call, fault, Some(thread::current().id())),
     }
+}
+
+/// How far the wall clock is from what the system says, in seconds.
+static WALL_CLOCK_OFFSET: AtomicI64 = AtomicI64::new(0);
+
+/// Sets the wall clock, as this crate sees it, forward by so many seconds, or back. Does not tell those who wait that it was set:
+/// see `time::alarm::wall_clock_was_set`.
+pub fn shift_wall_clock(seconds: i64) {
+    WALL_CLOCK_OFFSET.fetch_add(seconds, Ordering::SeqCst);
+}
+
+/// What the wall clock shows when the system says `now`.
+pub(super) fn wall_clock(now: SystemTime) -> SystemTime {
+    let offset = WALL_CLOCK_OFFSET.load(Ordering::SeqCst);
+    let by = Duration::from_secs(offset.unsigned_abs());
+    if offset < 0 { now - by } else { now + by }
 }
 
 /// Removes all faults.

@@ -108,6 +108,24 @@ pub(crate) fn read(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> {
     })
 }
 
+/// Reads from a file what is in memory already, at `offset` or (`None`) at its cursor, which moves. Where that is nothing, or the file
+/// system cannot tell, this is an error, and where it is 0, it need not be the end (preadv2(2), bugs).
+pub(crate) fn read_cached(fd: BorrowedFd<'_>, buffer: &mut [u8], offset: Option<u64>) -> io::Result<usize> {
+    let len = seam_len!(ReadCached, buffer.len());
+    let part = libc::iovec {
+        iov_base: buffer.as_mut_ptr().cast(),
+        iov_len: len,
+    };
+    let offset = match offset {
+        None => -1,
+        Some(offset) => i64::try_from(offset).map_err(|_| io::ErrorKind::InvalidInput)?,
+    };
+    // On 64 bits the offset is in its lower half; the other one is shifted out.
+    // SAFETY: `part` says where there is room for `len` bytes, and lives across the call.
+    let count = check(unsafe { libc::syscall(libc::SYS_preadv2, fd.as_raw_fd(), &part, 1, offset, 0, libc::RWF_NOWAIT) })?;
+    Ok(count as usize)
+}
+
 /// Writes from `buffer`, perhaps less than all of it. Repeated when interrupted.
 pub(crate) fn write(fd: BorrowedFd<'_>, buffer: &[u8]) -> io::Result<usize> {
     uninterrupted(|| {

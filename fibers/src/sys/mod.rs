@@ -27,25 +27,29 @@ macro_rules! seam_len {
     }};
 }
 
+mod clock;
 #[cfg(any(test, feature = "fault-injection"))]
 pub mod fault;
 mod fd;
 mod memory;
+mod process;
 mod signal;
 pub(crate) mod socket;
 mod thread;
 
+pub(crate) use clock::{arm_for_jumps, wall_clock, wall_timer};
 pub(crate) use fd::{
     EpollEvent, Ready, epoll_add, epoll_create, epoll_delete, epoll_modify, epoll_wait, eventfd, is_file, is_ready, read,
-    set_nonblocking, write,
+    read_cached, set_nonblocking, write,
 };
 pub(crate) use memory::{
     Advice, address_space_limit, advise, advise_all, map, map_aligned, page_size, protect_none, read_setting,
     refuses_unknown_advice, unmap,
 };
+pub(crate) use process::{kill_group, pidfd_open, pidfd_send_signal, send_signal, set_parent_death_signal};
 pub(crate) use signal::{
-    AlternateStack, SignalAction, abort, alternate_stack, forward_signal, keep_errno, min_signal_stack, set_action,
-    signal_action, write_stderr,
+    AlternateStack, SignalAction, abort, alternate_stack, default_again, forward_signal, keep_errno, min_signal_stack, poke,
+    process_id, set_action, signal_action, write_stderr,
 };
 pub(crate) use thread::{CpuSet, Pulse, affinity, entropy, set_affinity, set_timer_slack, spawn_thread, thread_count};
 

@@ -1,10 +1,11 @@
 //! Signal handlers, alternate stacks, and the little that a handler may do.
 //!
-//! [`write_stderr`], [`forward_signal`] and [`abort`] are async-signal-safe and so do not pass the fault seam, which locks.
+//! [`write_stderr`], [`poke`], [`forward_signal`], [`default_again`] and [`abort`] are async-signal-safe and so do not pass the fault seam, which locks.
 #![expect(unsafe_code, reason = "signal handlers are installed and called through raw pointers")]
 
 use std::io;
 use std::mem::{self, MaybeUninit};
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr::{self, NonNull};
 
 use super::check;
@@ -22,6 +23,13 @@ impl SignalAction {
         let mut action = SignalAction::default_action();
         action.0.sa_sigaction = handler as *const () as usize;
         action.0.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
+        action
+    }
+
+    /// Runs `handler` like that; what it has interrupted goes on where possible, instead of failing with `EINTR`.
+    pub(crate) fn restarting(handler: Handler) -> SignalAction {
+        let mut action = SignalAction::on_alternate_stack(handler);
+        action.0.sa_flags |= libc::SA_RESTART;
         action
     }
 
@@ -92,6 +100,24 @@ fn restore_default(signal: libc::c_int, is_fault: bool) {
             libc::raise(signal);
         }
     }
+}
+
+/// Sends a signal that has arrived once more, to be treated as if there were no handler. To be called from its handler.
+pub(crate) fn default_again(signal: libc::c_int) {
+    restore_default(signal, false);
+}
+
+/// The number of this process, by a call that a handler may make.
+pub(crate) fn process_id() -> libc::pid_t {
+    // SAFETY: async-signal-safe, has no requirement.
+    unsafe { libc::getpid() }
+}
+
+/// Makes an eventfd readable, from a handler.
+pub(crate) fn poke(eventfd: BorrowedFd<'_>) {
+    let one = 1_u64.to_ne_bytes();
+    // SAFETY: `one` is valid for its length. The write fails only if the counter is full: then it is readable already.
+    unsafe { libc::write(eventfd.as_raw_fd(), one.as_ptr().cast(), one.len()) };
 }
 
 /// Runs `body` with `errno` kept as it is: a handler returns into code that may be about to read it.

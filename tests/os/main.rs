@@ -1,0 +1,9 @@
+//! The operating system: the pool for blocking calls, files, child processes, signals, the wall clock.
+#![cfg(not(loom))]
+
+mod children;
+mod deadlocks;
+mod files;
+mod pool;
+mod signals;
+mod wall_clock;
