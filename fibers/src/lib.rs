@@ -59,6 +59,7 @@ pub mod io;
 mod local;
 #[cfg(all(feature = "macros", not(loom)))]
 mod macros;
+#[cfg(not(loom))]
 pub mod net;
 #[cfg(not(loom))]
 mod no_suspend;
@@ -72,6 +73,7 @@ mod queue;
 mod sched;
 #[cfg(not(loom))]
 pub mod scope;
+#[cfg(not(loom))]
 pub mod signal;
 #[cfg(not(loom))]
 mod stack;
@@ -101,6 +103,7 @@ pub use no_suspend::no_suspend;
 pub use op::{Elapsed, Op};
 #[cfg(not(loom))]
 pub use queue::Queue;
+#[cfg(not(loom))]
 pub use sched::{BlockingPool, Deadlock, Fiber, Handle, Runtime, RuntimeBuilder, Shutdown, Stall, run};
 #[cfg(not(loom))]
 pub use scope::{Scope, ScopedJoinHandle, scope};
