@@ -89,11 +89,11 @@ fn many_permits_at_once() {
     }
 }
 
-/// Two choices over the same two semaphores, in opposite orders; a permit of each goes round.
+/// Two choices over the same two semaphores, in opposite orders; there is a permit of one, and one of the other comes.
 #[test]
 fn crossed_semaphores() {
     explore("crossed semaphores", AT_MOST_1, || {
-        let pair = Arc::new((Semaphore::new(0), Semaphore::new(0)));
+        let pair = Arc::new((Semaphore::new(1), Semaphore::new(0)));
         let chooser = |swapped: bool| {
             let pair = pair.clone();
             thread::spawn(move || {
@@ -102,7 +102,6 @@ fn crossed_semaphores() {
             })
         };
         let (one, other) = (chooser(false), chooser(true));
-        pair.0.add_permits(1);
         pair.1.add_permits(1);
         one.join().unwrap();
         other.join().unwrap();
@@ -224,12 +223,10 @@ fn wait_groups() {
         explore("wait group", AT_MOST_2, move || {
             let (group, done) = (WaitGroup::new(), Arc::new(AtomicUsize::new(0)));
             group.add(2);
-            let workers = [(); 2].map(|()| {
-                let (group, done) = (group.clone(), done.clone());
-                thread::spawn(move || {
-                    done.fetch_add(1, Relaxed);
-                    group.done();
-                })
+            let (theirs, counted) = (group.clone(), done.clone());
+            let worker = thread::spawn(move || {
+                counted.fetch_add(1, Relaxed);
+                theirs.done();
             });
             let (theirs, seen) = (group.clone(), done.clone());
             let withdraws = thread::spawn(move || {
@@ -240,12 +237,15 @@ fn wait_groups() {
                     }
                 });
             });
+            let (theirs, seen) = (group.clone(), done.clone());
             let waits = thread::spawn(move || {
-                on(fiber, || group.wait());
-                assert_eq!(done.load(Relaxed), 2);
+                on(fiber, || theirs.wait());
+                assert_eq!(seen.load(Relaxed), 2);
             });
+            done.fetch_add(1, Relaxed);
+            group.done();
             waits.join().unwrap();
-            workers.into_iter().for_each(|worker| worker.join().unwrap());
+            worker.join().unwrap();
             withdraws.join().unwrap();
         });
         // Used again before the waiter of the first round has returned.

@@ -1,9 +1,10 @@
 //! What the documentation of Go says of `sync.WaitGroup`, `sync.Once`, `sync.OnceFunc`, `sync.OnceValue` and
 //! `golang.org/x/sync/semaphore`, sentence by sentence, and that it holds here. Where it does not, the test says what does.
 
+use crate::panics_with;
 use fibers::sync::{Lazy, Once, Semaphore};
 use fibers::{Op, WaitGroup, channel};
-use fibers_tests::{Counter, everywhere, panics_with, quiet_panic};
+use fibers_tests::{Counter, everywhere, quiet_panic};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

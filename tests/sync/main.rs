@@ -17,6 +17,20 @@ fn mixed(on: On, number: usize) -> impl Iterator<Item = On> {
     (0..number).map(move |i| if i % 2 == 1 { On::Threads } else { on })
 }
 
+/// Under Miri to print a backtrace takes minutes, so there panics print nothing.
+fn hush() {
+    if cfg!(miri) {
+        std::panic::set_hook(Box::new(|_| ()));
+    }
+}
+
+/// As [`fibers_tests::panics_with`], but see [`hush`].
+#[track_caller]
+fn panics_with(message: &str, f: impl FnOnce()) {
+    hush();
+    fibers_tests::panics_with(message, f);
+}
+
 /// Joins them without blocking a worker in a thread's join: what the thread waits for may be a fiber of this worker.
 #[track_caller]
 fn join_all<T>(on: On, tasks: impl IntoIterator<Item = Task<T>>) -> Vec<T> {

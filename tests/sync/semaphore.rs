@@ -1,9 +1,9 @@
 //! Permits: how many, in which order, and none is lost.
 
-use crate::{Inside, join_all, mixed};
+use crate::{Inside, join_all, mixed, panics_with};
 use fibers::sync::{AcquireError, AcquireTimeoutError, Semaphore, TryAcquireError};
 use fibers::{Op, channel, op, select};
-use fibers_tests::{On, Rng, assert_share, everywhere, panics_with, rounds, under_stress};
+use fibers_tests::{On, Rng, assert_share, everywhere, rounds, under_stress};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

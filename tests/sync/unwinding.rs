@@ -52,14 +52,14 @@ fn an_abort_action_panics() {
             .acquire_op()
             .wrap(drop)
             .or(op::never().on_abort(|| quiet_panic("at once")));
-        fibers_tests::panics_with("at once", || ready.perform());
+        crate::panics_with("at once", || ready.perform());
         assert_eq!(semaphore.available(), 1);
         // And a wrap that panics drops what it was given.
         let wrapped = semaphore.acquire_op().wrap(|permit| {
             let _permit = permit;
             quiet_panic("in the wrap")
         });
-        fibers_tests::panics_with("in the wrap", || wrapped.perform());
+        crate::panics_with("in the wrap", || wrapped.perform());
         assert_eq!(semaphore.available(), 1);
     });
 }

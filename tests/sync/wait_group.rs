@@ -1,8 +1,8 @@
 //! Counting down to zero, as Go's `WaitGroup` does.
 
-use crate::{join_all, mixed};
+use crate::{join_all, mixed, panics_with};
 use fibers::{Op, WaitGroup, channel, select};
-use fibers_tests::{Counter, On, everywhere, panics_with, quiet_panic, rounds, under_stress};
+use fibers_tests::{Counter, On, everywhere, quiet_panic, rounds, under_stress};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;

@@ -128,8 +128,9 @@ impl<S: Owner> Branches for AcquireBranches<S> {
         let Acquiring { owner, permits } = self.leaf.side();
         let ready = match permits {
             0 => true,
+            _ if !owner.0.peek(RX_READY | LOOK) => false,
             1 if owner.0.peek(RX_READY) => true,
-            _ => owner.0.peek(RX_READY | LOOK) && owner.0.lock().is_ready_for(*permits, None),
+            _ => owner.0.lock().is_ready_for(*permits, None),
         };
         picker.leaf(ready);
     }
