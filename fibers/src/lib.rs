@@ -19,6 +19,8 @@
 //!   costs its worker nothing, and a blocking call looks like one.
 //! - [`channel`] hands values from fiber to fiber, and to and from plain threads.
 //! - [`Op`] is a communication as a value: operations are combined ([`op`]) and then performed. `select!` is made of them.
+//! - [`scope()`] has children that may borrow, since it ends after them; on it stand error groups, races and parallel maps
+//!   (module [`mod@scope`]).
 //! - [`time`] sleeps and ticks, [`sync`] waits for groups, [`spawn_blocking`] keeps blocking calls off the workers.
 //!
 //! A fiber stays on one thread from its first instruction on, so nothing that runs in it needs to know that it is a fiber.

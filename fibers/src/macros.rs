@@ -108,10 +108,14 @@ macro_rules! select {
 /// | `local` | runs on the current worker, and need not be `Send` |
 /// | `spread` | starts on another worker than its siblings |
 /// | `worker = n` | starts on worker `n` |
-/// | `scope = s` | spawned by `s.spawn(..)`, or by `Builder::spawn_scoped` if there are other options |
+/// | `scope = s` | a child of the [`Scope`](crate::Scope) `s`, which may borrow: spawned by `s.spawn(..)`, or by [`Builder::spawn_scoped`](crate::fiber::Builder::spawn_scoped) if there is a name, a stack size or `spread` |
 /// | `clone(tx, wg)` | the fiber gets clones of these variables |
 ///
-/// The value is the fiber's [`JoinHandle`](crate::JoinHandle), which may be ignored. A call in braces ends with `;` if it is a
+/// In a scope, `go!(scope = s; || ..)` borrows what it mentions, where the block `{ .. }` moves it, and `worker` and `local` are
+/// refused: a child runs anywhere. Without other options `s` may be a [`TryScope`](crate::scope::TryScope) as well.
+///
+/// The value is the fiber's [`JoinHandle`](crate::JoinHandle) (of a child: its [`ScopedJoinHandle`](crate::ScopedJoinHandle)), which
+/// may be ignored. A call in braces ends with `;` if it is a
 /// statement.
 ///
 /// # Panics

@@ -1,7 +1,7 @@
 //! Error groups: which error is returned, what it cancels, and how limits hold.
 
 use fibers::scope::try_scope;
-use fibers::{Op, Shutdown, channel, op, select, sleep, yield_now};
+use fibers::{Op, Shutdown, channel, go, op, select, sleep, yield_now};
 use fibers_tests::{Counter, Drops, HANG, on_workers, panics_with, quiet_panic, rounds, watchdog};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -222,6 +222,8 @@ fn a_limit_is_set_once() {
     on_workers(&[1], |_| {
         let _: Result<(), ()> = try_scope(|s| {
             s.limit(1);
+            let child = go!(scope = s; || Ok(1));
+            assert_eq!(child.join().unwrap(), Some(1));
             panics_with("the limit of this scope has been set before", || s.limit(2));
             Ok(())
         });
