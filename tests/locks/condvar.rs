@@ -3,10 +3,12 @@
 use fibers::op::{always, biased, choice};
 use fibers::sync::{Condvar, Mutex, MutexGuard};
 use fibers::{Op, channel, time};
-use fibers_tests::{Counter, Rng, Task, everywhere, on_workers, quiet_panic, rounds, under_stress};
+use fibers_tests::{Counter, Rng, Task, everywhere, quiet_panic, rounds, under_stress};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
+
+use crate::on_workers;
 
 const MOMENT: Duration = Duration::from_millis(1);
 const HOUR: Duration = Duration::from_secs(3600);

@@ -4,11 +4,11 @@
 use fibers::op::choice;
 use fibers::sync::{Condvar, Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use fibers::{Op, channel, time};
-use fibers_tests::{Counter, Task, everywhere, on_workers, rounds};
+use fibers_tests::{Counter, Task, everywhere, rounds};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::waits;
+use crate::{on_workers, waits};
 
 /// Mutex: "The zero value for a Mutex is an unlocked mutex."
 #[test]

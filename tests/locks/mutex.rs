@@ -3,10 +3,12 @@
 use fibers::op::{always, biased, choice, never};
 use fibers::sync::{LockOp, MappedMutexGuard, Mutex, MutexGuard, OwnedMutexGuard};
 use fibers::{Cond, Elapsed, Op, channel};
-use fibers_tests::{Counter, Drops, On, Rng, everywhere, on_workers, panics_with, quiet_panic, rounds, under_stress};
+use fibers_tests::{Counter, Drops, On, Rng, everywhere, panics_with, quiet_panic, rounds, under_stress};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
+
+use crate::on_workers;
 
 const HOUR: Duration = Duration::from_secs(3600);
 const MOMENT: Duration = Duration::from_millis(1);

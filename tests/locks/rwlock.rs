@@ -6,13 +6,13 @@ use fibers::sync::{
     RwLockWriteGuard,
 };
 use fibers::{Elapsed, Op, channel};
-use fibers_tests::{Counter, Drops, Rng, Task, everywhere, on_workers, panics_with, quiet_panic, rounds, under_stress};
+use fibers_tests::{Counter, Drops, Rng, Task, everywhere, panics_with, quiet_panic, rounds, under_stress};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicIsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use crate::waits;
+use crate::{on_workers, waits};
 
 const HOUR: Duration = Duration::from_secs(3600);
 const MOMENT: Duration = Duration::from_millis(1);

@@ -3,12 +3,12 @@
 use fibers::op::{base, biased, choice, never};
 use fibers::sync::{Mutex, MutexGuard, RwLock};
 use fibers::{Op, Runtime, Shutdown, channel};
-use fibers_tests::{Counter, HANG, On, Task, everywhere, on_workers, panics_with, quiet_panic, watchdog};
+use fibers_tests::{Counter, HANG, On, Task, everywhere, panics_with, quiet_panic, watchdog};
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use crate::waits;
+use crate::{on_workers, waits};
 
 #[test]
 fn f08_a_holder_that_panics_frees_the_lock_and_poisons_nothing() {

@@ -161,11 +161,11 @@ impl RawMutex {
     }
 
     /// Waits a little for the lock, where its holder can run meanwhile: beside the only worker of a runtime, nobody does.
-    #[cfg(not(loom))]
     fn spin(&self, here: Option<Here>) -> bool {
         /// The last pause is 32 long: about as much time in all as it takes to wake a fiber of another worker.
         const PAUSES: u32 = 6;
-        if cfg!(miri) || here.is_some_and(Here::is_alone) {
+        // In a model, to spin would be to explore how often.
+        if cfg!(any(loom, miri)) || here.is_some_and(Here::is_alone) {
             return false;
         }
         for pause in 0..PAUSES {
@@ -175,13 +175,6 @@ impl RawMutex {
                 return true;
             }
         }
-        false
-    }
-
-    /// To spin would be to explore how often.
-    #[cfg(loom)]
-    fn spin(&self, _: Option<Here>) -> bool {
-        let _ = (Here::is_alone, Source::<MutexState>::glance, LOCKED);
         false
     }
 }

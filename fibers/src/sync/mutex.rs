@@ -154,7 +154,10 @@ impl<T: ?Sized> Mutex<T> {
     /// });
     /// ```
     pub fn lock_owned(self: &Arc<Self>) -> OwnedMutexGuard<T> {
-        self.lock_owned_op().perform()
+        match self.try_lock_owned() {
+            Some(guard) => guard,
+            None => self.lock_owned_op().perform(),
+        }
     }
 
     /// The operation that locks, with a guard that borrows nothing.

@@ -170,7 +170,10 @@ impl<T: ?Sized> RwLock<T> {
     /// });
     /// ```
     pub fn read_owned(self: &Arc<Self>) -> OwnedRwLockReadGuard<T> {
-        self.read_owned_op().perform()
+        match self.try_read_owned() {
+            Some(guard) => guard,
+            None => self.read_owned_op().perform(),
+        }
     }
 
     /// The operation that locks to read, with a guard that borrows nothing.
@@ -185,7 +188,10 @@ impl<T: ?Sized> RwLock<T> {
 
     /// As [`write`](Self::write), with a guard that borrows nothing and may go to another fiber.
     pub fn write_owned(self: &Arc<Self>) -> OwnedRwLockWriteGuard<T> {
-        self.write_owned_op().perform()
+        match self.try_write_owned() {
+            Some(guard) => guard,
+            None => self.write_owned_op().perform(),
+        }
     }
 
     /// The operation that locks to write, with a guard that borrows nothing.
