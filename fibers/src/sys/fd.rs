@@ -192,7 +192,10 @@ pub(crate) fn is_file(fd: BorrowedFd<'_>) -> io::Result<bool> {
 }
 
 /// Closes a descriptor and tells how that went. It is closed even if an error is reported, and so never tried again.
-#[cfg_attr(not(test), expect(dead_code, reason = "for descriptors: sockets will use it"))]
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "for whoever wants to know how closing went; the others drop")
+)]
 pub(crate) fn close(fd: OwnedFd) -> io::Result<()> {
     seam!(Close);
     // SAFETY: the descriptor was owned and is given up here.
