@@ -39,3 +39,22 @@ pub(crate) fn arm_for_jumps(timer: BorrowedFd<'_>) -> io::Result<()> {
     // SAFETY: `never` lives across the call, and no old value is asked for.
     check(unsafe { libc::timerfd_settime(timer.as_raw_fd(), flags, &never, ptr::null_mut()) }).map(drop)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::fault::{Call, Fault, scoped};
+    use std::os::fd::AsFd;
+
+    /// The kernel takes the flag, and the timer is silent as long as nobody sets the clock.
+    #[test]
+    fn a_timer_for_jumps_alone() {
+        let timer = wall_timer().unwrap();
+        arm_for_jumps(timer.as_fd()).unwrap();
+        arm_for_jumps(timer.as_fd()).unwrap();
+        let silent = crate::sys::read(timer.as_fd(), &mut [0; 8]).unwrap_err();
+        assert_eq!(silent.kind(), io::ErrorKind::WouldBlock);
+        let _fault = scoped(Call::Timerfd, Fault::always(libc::EMFILE));
+        assert!(wall_timer().is_err() && arm_for_jumps(timer.as_fd()).is_err());
+    }
+}
