@@ -87,8 +87,10 @@ fn a_spoiled_send_is_told_all_the_same() {
 
 /// Everything that can be waited for, by fibers that the end of the run unwinds; then it works as before.
 #[test]
-#[cfg_attr(miri, ignore = "fibers")]
 fn shutdown_while_waiting() {
+    if cfg!(miri) {
+        return; // It knows no fibers.
+    }
     for workers in [1, 2, 4] {
         watchdog(HANG, || {
             let drops = Drops::default();
