@@ -1,7 +1,7 @@
 //! The file system, against std's.
 
 use fibers::fs::{self, File, OpenOptions};
-use fibers::{Op, Shutdown, channel, op, spawn, time};
+use fibers::{Cond, Handle, Op, Shutdown, channel, op, spawn, time};
 use fibers_tests::{Drops, HANG, everywhere, on_workers, rounds, watchdog};
 use std::collections::BTreeSet;
 use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
@@ -293,12 +293,16 @@ fn an_opening_that_takes_too_long() {
         let path = place.at("pipe");
         let made = fibers::process::Command::new("mkfifo").arg(&path).status().unwrap();
         assert!(made.success());
-        let opening = OpenOptions::new()
-            .read(true)
-            .open_op(&path)
-            .timeout(Duration::from_millis(2))
-            .perform();
-        assert!(opening.is_err());
+        let enough = Cond::new();
+        let (theirs, pipe) = (enough.clone(), path.clone());
+        let waiting = spawn(move || {
+            let opening = OpenOptions::new().read(true).open_op(pipe);
+            opening.wrap(drop).or(theirs.wait_op()).perform();
+        });
+        // Before it has begun it would be cancelled.
+        on.eventually(|| Handle::current().blocking_pool().running == 1);
+        enough.signal();
+        waiting.join().unwrap();
         // It goes on, for nobody. The other end finds it, and then finds it closed.
         let writer = OpenOptions::new().write(true).open(&path).unwrap();
         on.eventually(|| (&writer).write(b"x").is_err_and(|e| e.kind() == ErrorKind::BrokenPipe));
