@@ -71,19 +71,6 @@ pub(crate) struct Witness {
     number: usize,
 }
 
-/// A function that is `const`, unless the model checker has to know of what it makes.
-macro_rules! const_unless_loom {
-    ($(#[$meta:meta])* $vis:vis fn $($rest:tt)*) => {
-        #[cfg(not(loom))]
-        $(#[$meta])*
-        $vis const fn $($rest)*
-        #[cfg(loom)]
-        $(#[$meta])*
-        $vis fn $($rest)*
-    };
-}
-pub(crate) use const_unless_loom;
-
 impl Witness {
     const_fn! {
         pub(crate) const fn new() -> Self {

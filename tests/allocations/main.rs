@@ -8,6 +8,7 @@ use fibers::sync::{Barrier, Condvar, IVar, Lazy, MVar, Mutex, Once, OnceCell, Rw
 use fibers::{Cond, Op, Runtime, WaitGroup, channel, op, select, sleep, spawn, yield_now};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::io::{Read, Write};
 use std::sync::Arc;
 use std::time::Duration;
 

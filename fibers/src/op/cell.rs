@@ -39,7 +39,7 @@
     reason = "intrusive nodes that other threads reach while their performer waits"
 )]
 
-use crate::prim::{self, AtomicU32, Backoff, Ordering, Thread, Witness, const_fn, const_unless_loom};
+use crate::prim::{self, AtomicU32, Backoff, Ordering, Thread, Witness, const_fn};
 use crate::sched::{self, Here, TaskRef};
 use std::cell::{Cell as Plain, UnsafeCell};
 use std::fmt;
@@ -840,9 +840,9 @@ pub struct Source<S> {
 unsafe impl<S: Send> Sync for Source<S> {}
 
 impl<S> Source<S> {
-    const_unless_loom! {
+    const_fn! {
         /// With the readiness of `state` as the caller knows it, for constants.
-        pub(crate) fn ready(state: S, readiness: u32) -> Self {
+        pub(crate) const fn ready(state: S, readiness: u32) -> Self {
             Source {
                 word: AtomicU32::new(readiness),
                 state: UnsafeCell::new(state),
@@ -871,17 +871,6 @@ impl<S: State> Source<S> {
     /// What the word was a moment ago, as a hint.
     pub(crate) fn glance(&self) -> u32 {
         self.word.load(Ordering::Relaxed)
-    }
-
-    const_fn! {
-        /// As [`Source::new`], in a static as well. `readiness` is what the state says of itself.
-        pub(crate) const fn new_const(state: S, readiness: u32) -> Self {
-            Source {
-                word: AtomicU32::new(readiness),
-                state: UnsafeCell::new(state),
-                witness: Witness::new(),
-            }
-        }
     }
 
     /// Whether an attempt from the side of `bits` would have succeeded a moment ago. Acquire: pairs with the unlock, so that

@@ -26,7 +26,7 @@
 use crate::op::cell::{Attempt, LOCKED, Me, Queue, RX_READY, Settled, Source, State, WAITING, Waiter};
 use crate::op::leaf::{Leaf, Side};
 use crate::op::{Branches, Graph, Picker};
-use crate::prim::{Ordering, Witness, const_unless_loom};
+use crate::prim::{Ordering, Witness, const_fn};
 use crate::sched::{self, Here, WaitKind};
 use std::cell::Cell;
 use std::mem;
@@ -92,8 +92,8 @@ impl MutexState {
 }
 
 impl RawMutex {
-    const_unless_loom! {
-        pub(super) fn new() -> Self {
+    const_fn! {
+        pub(super) const fn new() -> Self {
             let state = MutexState {
                 held: false,
                 waiters: Queue::new(),

@@ -76,7 +76,7 @@ impl Barrier {
         pub const fn new(parties: usize) -> Self {
             let others = parties.saturating_sub(1);
             let state = BarrierState { others, waiting: Queue::new(), released: Queue::new() };
-            Barrier { source: Source::new_const(state, if others == 0 { RX_READY } else { 0 }), others }
+            Barrier { source: Source::ready(state, if others == 0 { RX_READY } else { 0 }), others }
         }
     }
 

@@ -4,7 +4,7 @@ use super::mutex::{Mutex, MutexGuard};
 use crate::op::cell::{Attempt, Batch, Me, Queue, RX_READY, Source, State};
 use crate::op::leaf::{Leaf, Side};
 use crate::op::{Branches, Elapsed, Graph, Op, Picker};
-use crate::prim::const_unless_loom;
+use crate::prim::const_fn;
 use crate::sched::{self, WaitKind};
 use std::cell::Cell;
 use std::fmt;
@@ -66,9 +66,9 @@ impl State for CondvarState {
 }
 
 impl Condvar {
-    const_unless_loom! {
+    const_fn! {
         /// Nobody waits. Can be a static.
-        pub fn new() -> Self {
+        pub const fn new() -> Self {
             let state = CondvarState {
                 notified: 0,
                 waiters: Queue::new(),

@@ -4,7 +4,7 @@
 use super::barging::{MutexAccess, MutexBranches, RawMutex};
 use super::guards::{Sent, guard};
 use crate::op::{Elapsed, Graph, Op};
-use crate::prim::const_unless_loom;
+use crate::prim::const_fn;
 use std::cell::UnsafeCell;
 use std::fmt;
 use std::marker::PhantomData;
@@ -53,7 +53,7 @@ pub struct Mutex<T: ?Sized> {
 unsafe impl<T: ?Sized + Send> Sync for Mutex<T> {}
 
 impl<T> Mutex<T> {
-    const_unless_loom! {
+    const_fn! {
         /// A free mutex. Can be a static.
         ///
         /// ```
@@ -62,7 +62,7 @@ impl<T> Mutex<T> {
         /// NAMES.lock().push("Ada".into());
         /// assert_eq!(NAMES.lock().len(), 1);
         /// ```
-        pub fn new(value: T) -> Self {
+        pub const fn new(value: T) -> Self {
             Mutex {
                 raw: RawMutex::new(),
                 value: UnsafeCell::new(value),

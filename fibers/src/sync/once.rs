@@ -111,7 +111,7 @@ impl Once {
     const_fn! {
         const fn at(phase: Phase, readiness: u32) -> Self {
             let state = OnceState { phase, callers: Queue::new(), waiters: Queue::new() };
-            Once(Source::new_const(state, readiness))
+            Once(Source::ready(state, readiness))
         }
     }
 

@@ -11,7 +11,7 @@
 use crate::op::cell::{Attempt, Batch, Locked, Me, Queue, RX_READY, Settled, Source, State, TX_READY};
 use crate::op::leaf::{Leaf, Side};
 use crate::op::{Branches, Graph, Picker};
-use crate::prim::{Witness, const_unless_loom};
+use crate::prim::{Witness, const_fn};
 use crate::sched::{self, WaitKind};
 use std::marker::PhantomData;
 use std::mem;
@@ -95,8 +95,8 @@ impl RwState {
 }
 
 impl RawRwLock {
-    const_unless_loom! {
-        pub(super) fn new() -> Self {
+    const_fn! {
+        pub(super) const fn new() -> Self {
             let state = RwState {
                 readers: 0,
                 writer: false,

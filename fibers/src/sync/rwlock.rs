@@ -4,7 +4,7 @@
 use super::guards::{Sent, guard};
 use super::queued::{Exclusive, Mode, RawRwLock, RwAccess, RwBranches, Shared};
 use crate::op::{Elapsed, Graph, Op};
-use crate::prim::const_unless_loom;
+use crate::prim::const_fn;
 use std::cell::UnsafeCell;
 use std::fmt;
 use std::marker::PhantomData;
@@ -52,7 +52,7 @@ pub struct RwLock<T: ?Sized> {
 unsafe impl<T: ?Sized + Send + Sync> Sync for RwLock<T> {}
 
 impl<T> RwLock<T> {
-    const_unless_loom! {
+    const_fn! {
         /// A free lock. Can be a static.
         ///
         /// ```
@@ -61,7 +61,7 @@ impl<T> RwLock<T> {
         /// *LIMIT.write() = 20;
         /// assert_eq!(*LIMIT.read(), 20);
         /// ```
-        pub fn new(value: T) -> Self {
+        pub const fn new(value: T) -> Self {
             RwLock {
                 raw: RawRwLock::new(),
                 value: UnsafeCell::new(value),

@@ -133,7 +133,7 @@ impl Semaphore {
         pub const fn new(permits: usize) -> Self {
             assert!(permits <= Semaphore::MAX_PERMITS, "a semaphore cannot have so many permits");
             let state = SemaphoreState { available: permits, closed: false, waiters: Queue::new() };
-            Semaphore(Source::new_const(state, if permits > 0 { RX_READY } else { 0 }))
+            Semaphore(Source::ready(state, if permits > 0 { RX_READY } else { 0 }))
         }
     }
 
