@@ -24,8 +24,8 @@ fn some(times: u64, errno: i32) -> Fault {
 fn interrupted_calls_are_repeated() {
     on_workers(&[1], |_| {
         let faults = [
-            Call::Recv,
-            Call::Send,
+            Call::RecvMsg,
+            Call::SendMsg,
             Call::Accept,
             Call::Connect,
             Call::Poll,
@@ -61,8 +61,8 @@ fn interrupted_calls_are_repeated() {
 fn calls_that_do_little_add_up() {
     on_workers(&[1], |_| {
         for bytes in [1, 7] {
-            let _send = scoped(Call::Send, Fault::short(bytes));
-            let _recv = scoped(Call::Recv, Fault::short(bytes));
+            let _send = scoped(Call::SendMsg, Fault::short(bytes));
+            let _recv = scoped(Call::RecvMsg, Fault::short(bytes));
             let (near, far) = pair();
             near.set_send_buffer_size(2048).unwrap();
             let data: Vec<u8> = (0..5_000_u32).map(|i| (i * i) as u8).collect();
@@ -185,8 +185,8 @@ fn a_descriptor_that_cannot_be_watched_is_an_error() {
 fn errors_come_through() {
     on_workers(&[1], |_| {
         let (near, _far) = pair();
-        let _recv = scoped(Call::Recv, some(1, libc::EIO));
-        let _send = scoped(Call::Send, some(1, libc::ENOBUFS));
+        let _recv = scoped(Call::RecvMsg, some(1, libc::EIO));
+        let _send = scoped(Call::SendMsg, some(1, libc::ENOBUFS));
         assert_eq!((&near).read(&mut [0]).unwrap_err().raw_os_error(), Some(libc::EIO));
         assert_eq!((&near).write(&[0]).unwrap_err().raw_os_error(), Some(libc::ENOBUFS));
         for call in [Call::Socket, Call::Bind, Call::Listen, Call::SocketOption] {

@@ -629,7 +629,7 @@ fn a_crowd_of_connections() {
             }
         });
         let connected = fibers::WaitGroup::new();
-        connected.add(connections);
+        connected.add(connections as isize);
         let go = fibers::Cond::new();
         let clients: Vec<_> = (0..connections)
             .map(|i| {

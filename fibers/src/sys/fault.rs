@@ -60,9 +60,9 @@ pub enum Call {
     /// Taking a connection.
     Accept,
     /// Receiving from a socket.
-    Recv,
+    RecvMsg,
     /// Sending to a socket.
-    Send,
+    SendMsg,
     /// Asking for or setting an option of a socket.
     SocketOption,
     /// Asking whether a descriptor is ready, without waiting.

@@ -211,7 +211,7 @@ impl Take {
 #[inline]
 pub(crate) fn receive(fd: BorrowedFd<'_>, buffer: &mut [u8], take: Take) -> io::Result<Received> {
     uninterrupted(|| {
-        let len = seam_len!(Recv, buffer.len());
+        let len = seam_len!(RecvMsg, buffer.len());
         // SAFETY: `buffer` has room for `len` bytes.
         let count = check(unsafe { libc::recv(fd.as_raw_fd(), buffer.as_mut_ptr().cast(), len, take.flags()) })? as usize;
         Ok(Received {
@@ -224,7 +224,7 @@ pub(crate) fn receive(fd: BorrowedFd<'_>, buffer: &mut [u8], take: Take) -> io::
 /// Of a datagram that does not fit the rest is lost.
 pub(crate) fn receive_from(fd: BorrowedFd<'_>, buffer: &mut [u8], take: Take) -> io::Result<(usize, SocketAddr)> {
     uninterrupted(|| {
-        let len = seam_len!(Recv, buffer.len());
+        let len = seam_len!(RecvMsg, buffer.len());
         let mut address = Address::empty();
         let mut address_len = ADDRESS_ROOM;
         // SAFETY: `buffer` has room for `len` bytes, and `address` for as many as `address_len` says.
@@ -245,7 +245,7 @@ pub(crate) fn receive_from(fd: BorrowedFd<'_>, buffer: &mut [u8], take: Take) ->
 #[inline]
 pub(crate) fn send(fd: BorrowedFd<'_>, buffer: &[u8]) -> io::Result<usize> {
     uninterrupted(|| {
-        let len = seam_len!(Send, buffer.len());
+        let len = seam_len!(SendMsg, buffer.len());
         // SAFETY: `buffer` holds `len` bytes.
         let count = check(unsafe { libc::send(fd.as_raw_fd(), buffer.as_ptr().cast(), len, libc::MSG_NOSIGNAL) })?;
         Ok(count as usize)
@@ -254,7 +254,7 @@ pub(crate) fn send(fd: BorrowedFd<'_>, buffer: &[u8]) -> io::Result<usize> {
 
 pub(crate) fn send_to(fd: BorrowedFd<'_>, buffer: &[u8], to: &SocketAddr) -> io::Result<usize> {
     uninterrupted(|| {
-        let len = seam_len!(Send, buffer.len());
+        let len = seam_len!(SendMsg, buffer.len());
         let (address, address_len) = Address::new(to);
         // SAFETY: `buffer` holds `len` bytes, and `address` as many as `address_len` says.
         let count = check(unsafe {
@@ -288,7 +288,7 @@ const PASSED_BYTES: usize = unsafe { libc::CMSG_SPACE((MAX_PASSED * size_of::<c_
 pub(crate) fn receive_vectored(fd: BorrowedFd<'_>, buffers: &mut [IoSliceMut<'_>]) -> io::Result<Received> {
     let room: usize = buffers.iter().map(|b| b.len()).sum();
     uninterrupted(|| {
-        seam!(Recv);
+        seam!(RecvMsg);
         // SAFETY: of pointers and numbers, which may be zero.
         let mut message: libc::msghdr = unsafe { mem::zeroed() };
         // `IoSliceMut` has the layout of `iovec` on Unix, which the standard library promises.
@@ -318,7 +318,7 @@ pub(crate) fn send_message(fd: BorrowedFd<'_>, buffers: &[IoSlice<'_>], pass: &[
     }
     let mut control = Passed([0; PASSED_BYTES]);
     uninterrupted(|| {
-        seam!(Send);
+        seam!(SendMsg);
         // SAFETY: of pointers and numbers, which may be zero.
         let mut message: libc::msghdr = unsafe { mem::zeroed() };
         // `IoSlice` has the layout of `iovec` on Unix, which the standard library promises.
@@ -352,7 +352,7 @@ pub(crate) fn receive_message(
 ) -> io::Result<usize> {
     let mut control = Passed([0; PASSED_BYTES]);
     uninterrupted(|| {
-        seam!(Recv);
+        seam!(RecvMsg);
         // SAFETY: of pointers and numbers, which may be zero.
         let mut message: libc::msghdr = unsafe { mem::zeroed() };
         message.msg_iov = buffers.as_mut_ptr().cast();
