@@ -47,6 +47,7 @@ impl<F: FnOnce() -> T, T> Body for Job<F, T> {
 
 impl<F: FnOnce() -> T, T> Job<F, T> {
     /// Runs the closure, or drops it. It is gone when this returns.
+    #[inline(always)]
     pub(crate) fn call(&self, cancelled: bool) -> Result<T, JoinError> {
         let closure = self.closure.take();
         let result = panic::catch_unwind(AssertUnwindSafe(|| match cancelled {
@@ -145,14 +146,15 @@ impl<T> Outcome<T> {
         &self.source
     }
 
-    #[inline]
+    #[inline(always)] // at the end of each fiber
     fn complete(&self, result: Result<T, JoinError>) {
         let mut state = self.source.lock();
-        let before = mem::replace(&mut state.stage, Stage::Ended(result));
+        let watched = matches!(state.stage, Stage::Running { watched: true });
+        state.stage = Stage::Ended(result);
         if !state.waiters.is_empty() {
-            match before {
-                Stage::Running { watched: true } => self.tell_to_look(state),
-                _ => self.hand_out(state),
+            match watched {
+                true => self.tell_to_look(state),
+                false => self.hand_out(state),
             }
         }
     }

@@ -407,17 +407,21 @@ pub(super) fn allocate<B: Body>(
 ) -> io::Result<FiberRef<B>> {
     // The closure is moved once, whichever way the block has come about: as the argument of a call it would be moved twice.
     let place = match spec.name.is_some() || spec.stack_size.is_some() || inherit::in_use() {
-        true => begin_unusual(spec, id, stacks, blocks)?,
-        false => begin::<B>(&spec, id, blocks),
+        true => begin_unusual(spec.name, spec.stack_size, (spec.place, spec.site), id, stacks, blocks)?,
+        false => begin::<B>((spec.place, spec.site), id, blocks),
     };
     // SAFETY: a block whose header has been written, and whose body has not.
     unsafe { (&raw mut (*place.as_ptr()).body).write(body) };
     Ok(FiberRef { block: place })
 }
 
+/// Where a fiber is to start, and where it was spawned. With the rest of its [`Spec`] it would be written to memory for the sake of
+/// the few that need that rest.
+type Origin = (Place, &'static Location<'static>);
+
 /// A block without extras, of which the body is to be written.
 #[inline]
-fn begin<B: Body>(spec: &Spec, id: u64, blocks: Option<&Blocks>) -> NonNull<Block<B>> {
+fn begin<B: Body>(origin: Origin, id: u64, blocks: Option<&Blocks>) -> NonNull<Block<B>> {
     let layout = Layout::new::<Block<B>>();
     let pooled = match blocks {
         Some(blocks) if Blocks::fits(layout) => blocks.alloc(layout),
@@ -430,7 +434,7 @@ fn begin<B: Body>(spec: &Spec, id: u64, blocks: Option<&Blocks>) -> NonNull<Bloc
     };
     let place = pooled.unwrap_or_else(|| allocate_plain(layout)).cast::<Block<B>>();
     // SAFETY: fresh memory of the right layout.
-    unsafe { (&raw mut (*place.as_ptr()).task).write(header(vtable, spec, id)) };
+    unsafe { (&raw mut (*place.as_ptr()).task).write(header(vtable, origin, id)) };
     place
 }
 
@@ -438,19 +442,21 @@ fn begin<B: Body>(spec: &Spec, id: u64, blocks: Option<&Blocks>) -> NonNull<Bloc
 #[cold]
 #[inline(never)]
 fn begin_unusual<B: Body>(
-    spec: Spec,
+    name: Option<Box<str>>,
+    stack_size: Option<usize>,
+    origin: Origin,
     id: u64,
     stacks: &Arc<StackPool>,
     blocks: Option<&Blocks>,
 ) -> io::Result<NonNull<Block<B>>> {
     let inherited = inherit::inherited();
-    if spec.name.is_none() && spec.stack_size.is_none() && inherited.is_none() {
-        return Ok(begin(&spec, id, blocks));
+    if name.is_none() && stack_size.is_none() && inherited.is_none() {
+        return Ok(begin(origin, id, blocks));
     }
-    let task = header(Tables::<B>::EXTENDED, &spec, id);
-    let stack = spec.stack_size.map(|bytes| stacks.alloc_sized(bytes)).transpose()?;
+    let task = header(Tables::<B>::EXTENDED, origin, id);
+    let stack = stack_size.map(|bytes| stacks.alloc_sized(bytes)).transpose()?;
     let extras = Extras {
-        name: spec.name,
+        name,
         stack: Cell::new(stack),
         inherited: Cell::new(inherited),
     };
@@ -463,8 +469,8 @@ fn begin_unusual<B: Body>(
     }
 }
 
-fn header(vtable: &'static VTable, spec: &Spec, id: u64) -> Task {
-    let flags = match spec.place {
+fn header(vtable: &'static VTable, (place, site): Origin, id: u64) -> Task {
+    let flags = match place {
         Place::Auto | Place::Spread => 0,
         Place::Worker(_) | Place::Local => flag::FIXED,
     };
@@ -477,7 +483,7 @@ fn header(vtable: &'static VTable, spec: &Spec, id: u64) -> Task {
         refs: AtomicU32::new(2),
         flags: AtomicU32::new(flags),
         id,
-        site: spec.site,
+        site,
     }
 }
 

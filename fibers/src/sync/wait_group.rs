@@ -1,6 +1,6 @@
 //! Waiting for a number of things to be done.
 
-use crate::op::cell::{Attempt, Batch, Me, Queue, RX_READY, Source, State};
+use crate::op::cell::{Attempt, Batch, Locked, Me, Queue, RX_READY, Source, State};
 use crate::op::leaf::{Leaf, Side};
 use crate::op::{Graph, Op, Receive};
 use crate::prim::Arc;
@@ -46,6 +46,12 @@ impl State for GroupState {
 
 const TOO_OFTEN: &str = "WaitGroup: `done` was called more often than `add` announced";
 
+#[cold]
+#[track_caller]
+fn refuse(why: &'static str) -> ! {
+    panic!("{why}")
+}
+
 impl WaitGroup {
     /// Nothing to wait for yet.
     pub fn new() -> Self {
@@ -74,7 +80,7 @@ impl WaitGroup {
     #[track_caller]
     pub fn add(&self, delta: isize) {
         if let Err(why) = self.change(delta) {
-            panic!("{why}");
+            refuse(why);
         }
     }
 
@@ -84,24 +90,30 @@ impl WaitGroup {
     /// If there was nothing to be done: a `done` without its `add`.
     #[track_caller]
     pub fn done(&self) {
-        self.add(-1);
+        if let Err(why) = self.change(-1) {
+            refuse(why);
+        }
     }
 
+    /// Inlined: most of its callers pass a constant, and are short themselves.
+    #[inline(always)]
     fn change(&self, delta: isize) -> Result<(), &'static str> {
         let mut state = self.0.lock();
-        let sum = state
-            .count
-            .checked_add(delta)
-            .ok_or("WaitGroup: `add` has overflowed its counter")?;
-        if sum < 0 {
-            return Err(TOO_OFTEN);
+        let before = state.count;
+        match before.checked_add(delta) {
+            None => return Err("WaitGroup: `add` has overflowed its counter"),
+            Some(sum) if sum < 0 => return Err(TOO_OFTEN),
+            Some(sum) => state.count = sum,
         }
-        let came_to_zero = sum == 0 && state.count > 0;
-        state.count = sum;
-        if !came_to_zero {
-            return Ok(());
+        if state.count == 0 && before > 0 {
+            self.release_all(state);
         }
-        // All who wait now are released, and nobody who comes after the next `add`.
+        Ok(())
+    }
+
+    /// All who wait now are released, and nobody who comes after the next `add`.
+    #[inline(never)]
+    fn release_all<'a>(&'a self, mut state: Locked<'a, GroupState>) {
         let round = state.round;
         state.round += 1;
         let mut batch = Batch::new();
@@ -110,7 +122,7 @@ impl WaitGroup {
             drop(state);
             batch.wake(sched::here());
             if !more {
-                return Ok(());
+                return;
             }
             state = self.0.lock();
         }
