@@ -1,9 +1,16 @@
 //! The tables of the README: each right-hand side of "Coming from Go" stands here as well, and compiles, and runs; so does each
 //! operation of the page of combinators.
 
+use fibers::context::{ContextError, Key};
+use fibers::net::{TcpListener, TcpStream};
+use fibers::process::Command;
+use fibers::signal::{self, Signal};
+use fibers::sync::atomic::{AtomicI64, Waitable};
+use fibers::sync::{Barrier, Condvar, IVar, Lazy, MVar, Mutex, Once, Pool, RwLock, Semaphore, SingleFlight, Swap, Watch};
 use fibers::time::{Ticker, Timer};
-use fibers::{Cond, JoinError, Op, Receiver, Runtime, Sender, WaitGroup, channel, defer, go, op, select, sleep, spawn_blocking, time, yield_now};
-use std::time::Duration;
+use fibers::{Cond, Context, JoinError, Op, Receiver, Runtime, Sender, WaitGroup, channel, defer, fs, go, io, op, scope, select, sleep, spawn_blocking, time, yield_now};
+use std::io::{Read, Write};
+use std::time::{Duration, Instant};
 
 const README: &str = include_str!("../../README.md");
 const HERE: &str = include_str!("from_go.rs");
@@ -111,6 +118,115 @@ fn waiting() {
     wg.add(1); go!(clone(wg); { defer!(wg.done()); g() });
     wg.wait();
     let done = Cond::new(); done.signal(); done.wait();
+}
+
+#[fibers::test]
+fn locks() {
+    let mutex = Mutex::new(0); *mutex.lock() += 1;
+    assert_eq!(mutex.try_lock().as_deref(), Some(&1));
+    let (rw, condvar) = (RwLock::new(1), Condvar::new());
+    assert_eq!(*rw.read(), 1);
+    *rw.write() = 2;
+    let guard = mutex.lock();
+    let guard = condvar.wait_while(guard, |n| *n == 0);
+    drop(guard);
+    condvar.notify_one();
+    condvar.notify_all();
+    assert_eq!(*mutex.lock_op().perform(), 1);
+    assert_eq!(*rw.read_op().perform(), 2);
+    assert_eq!(*rw.write_op().perform(), 2);
+
+    let (semaphore, once, barrier) = (Semaphore::new(3), Once::new(), Barrier::new(1));
+    let _permits = semaphore.acquire_many(2).unwrap();
+    assert!(semaphore.acquire_op().perform().is_ok());
+    once.call_once(g);
+    once.wait_op().perform();
+    assert!(barrier.wait_op().perform().is_leader());
+    let v = Lazy::new(read_file);
+    let flights = SingleFlight::new();
+    assert_eq!(flights.run(1, read_file), *v);
+    let pool = Pool::new(1, read_file);
+    drop(pool.get());
+    let counter = Waitable::<AtomicI64>::new(0);
+    counter.fetch_add(1);
+    counter.wait_until(|n| n == 1);
+    assert_eq!(counter.wait_until_op(|n| n == 1).perform(), 1);
+}
+
+#[fibers::test]
+fn variables() {
+    let (mvar, ivar, swap, watch) = (MVar::new(1), IVar::new(), Swap::new(), Watch::new(1));
+    let v = mvar.take_op().perform();
+    mvar.put_op(v).perform();
+    ivar.put(v).unwrap();
+    assert_eq!(ivar.wait_op().perform(), &1);
+    assert_eq!(swap.swap_op(v).try_perform(), None);
+    let watcher = watch.subscribe();
+    watch.set(2);
+    assert_eq!(*watcher.changed_op().perform().unwrap(), 2);
+}
+
+#[fibers::test]
+fn contexts() {
+    static KEY: Key<i32> = Key::new("number");
+    let (ctx, d, v) = (Context::background(), Duration::ZERO, 7);
+    let ctx = ctx.with_value(&KEY, v);
+    assert_eq!(ctx.value(&KEY), Some(&7));
+    let (ctx, _cancel) = ctx.with_cancel();
+    drop(ctx.after_func(g));
+    let (ctx, _cancel) = ctx.with_timeout(d);
+    let wait = || -> Result<(), ContextError> {
+        select! {
+            why = <-ctx => return Err(why),
+        }
+    };
+    assert_eq!(wait(), Err(ContextError::DeadlineExceeded));
+    assert_eq!(ctx.done_op().perform(), ContextError::DeadlineExceeded);
+}
+
+#[fibers::test]
+fn scopes() {
+    let x = 1;
+    let check = |_: i32| Err::<(), _>("no");
+    scope(|s| { s.spawn(|| f(x)); });
+    assert_eq!(scope::try_scope(|s| { s.spawn(|| check(x)); Ok(()) }), Err("no"));
+    scope(|s| {
+        s.cancel();
+        s.cancelled_op().perform();
+    });
+}
+
+#[fibers::test]
+fn outside() -> std::io::Result<()> {
+    let (a, d) = ("127.0.0.1:0", Duration::from_secs(60));
+    let l = TcpListener::bind(a)?;
+    let a = l.local_addr()?;
+    let client = go!({ TcpStream::connect_timeout(a, d)?.write_all(b"x") });
+    let (c, _) = l.accept()?;
+    let (t, mut b) = (Instant::now() + d, [0]);
+    let n = c.with_deadline(t).read(&mut b)?;
+    assert_eq!((n, &b), (1, b"x"));
+    client.join().unwrap()?;
+    assert!(l.accept_op().try_perform().is_none());
+
+    let (one, other) = io::duplex(64);
+    drop(io::pipe()?);
+    let (stream, mut b) = (&other, [0; 2]);
+    (&one).write_all(b"xy")?;
+    assert_eq!(stream.read_op(&mut b).perform()?, 2);
+    assert_eq!(stream.write_op(&b).perform()?, 2);
+
+    let p = std::env::temp_dir().join(format!("fibers-from-go-{}", std::process::id()));
+    let (p, b) = (&p, &b);
+    fs::write(p, b)?;
+    assert_eq!(fs::read(p)?, b"xy");
+    fs::remove_file(p)?;
+    assert!(Command::new("true").status()?.success());
+    let child = Command::new("true").spawn()?;
+    assert!(child.wait_op().perform()?.success());
+    let signals = signal::notify(&[Signal::TERM])?;
+    assert!(signals.recv_op().try_perform().is_none());
+    Ok(())
 }
 
 #[fibers::test]
