@@ -175,9 +175,13 @@ fn contexts() {
     let (ctx, _cancel) = ctx.with_cancel();
     drop(ctx.after_func(g));
     let (ctx, _cancel) = ctx.with_timeout(d);
+    let (_tx, rx) = channel(0);
     let wait = || -> Result<(), ContextError> {
-        select! {
-            why = <-ctx => return Err(why),
+        loop {
+            select! {
+                v = <-rx => f(v.unwrap()),
+                why = <-ctx => return Err(why),
+            }
         }
     };
     assert_eq!(wait(), Err(ContextError::DeadlineExceeded));
