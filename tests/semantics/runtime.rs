@@ -290,7 +290,8 @@ fn an_unstarted_fiber_does_not_wait_for_one_that_yields() {
 #[test]
 fn c50_what_is_always_ready_lets_others_run() {
     const VALUES: u32 = 20_000;
-    let receive: [(&str, fn(&Receiver<u32>, &Receiver<u32>)); _] = [
+    type Receive = fn(&Receiver<u32>, &Receiver<u32>);
+    let receive: [(&str, Receive); _] = [
         ("lone", |rx, _| assert!(rx.recv().is_ok())),
         ("choice", |rx, never| {
             assert!(choice((rx.recv_op(), never.recv_op())).perform().is_ok())
