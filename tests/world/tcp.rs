@@ -355,6 +355,32 @@ fn peeks_and_vectors() {
     });
 }
 
+/// Also if a read before has taken all there was, whether anybody watches the socket by now or not.
+#[test]
+fn bytes_that_are_there_are_never_reported_as_not_there() {
+    everywhere(|on| {
+        for watched in [false, true] {
+            let (near, far) = pair();
+            let mut buffer = [0; 8];
+            if watched {
+                let late = far.read_op(&mut buffer).timeout(Duration::from_millis(1)).perform();
+                assert!(late.is_err());
+            }
+            for i in 0..20 {
+                (&near).write_all(&[i]).unwrap();
+                on.eventually(|| far.readable_op().try_perform().is_some());
+                let read = match i % 3 {
+                    0 => far.read_op(&mut buffer).try_perform(),
+                    1 => op::biased((far.read_op(&mut buffer).wrap(Some), op::always(None))).perform(),
+                    _ => far.read_op(&mut buffer).or(op::never()).try_perform(),
+                };
+                assert_eq!(read.expect("it is there").unwrap(), 1);
+                assert_eq!(buffer[0], i);
+            }
+        }
+    });
+}
+
 #[test]
 fn options() {
     let (near, _far) = pair();
