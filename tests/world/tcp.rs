@@ -381,6 +381,33 @@ fn bytes_that_are_there_are_never_reported_as_not_there() {
     });
 }
 
+/// A clone shares the open socket, and so whether that blocks.
+#[test]
+fn a_clone_that_blocks_again_holds_up_no_worker() {
+    on_workers(&[1], |_| {
+        let (near, far) = pair();
+        let clone = near.try_clone().unwrap();
+        let blocking = near.into_std().unwrap();
+        let mut buffer = [0; 8];
+        let late = clone.read_op(&mut buffer).timeout(Duration::from_millis(1)).perform();
+        assert!(late.is_err());
+        clone.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
+        assert_eq!(clone.peek(&mut buffer).unwrap_err().kind(), ErrorKind::TimedOut);
+        let late = (&clone).read_vectored(&mut [IoSliceMut::new(&mut buffer)]);
+        assert_eq!(late.unwrap_err().kind(), ErrorKind::TimedOut);
+        clone.set_write_timeout(Some(Duration::from_millis(1))).unwrap();
+        let full = loop {
+            if let Err(error) = (&clone).write(&[0; 65536]) {
+                break error;
+            }
+        };
+        assert_eq!(full.kind(), ErrorKind::TimedOut);
+        let late = (&clone).write_vectored(&[IoSlice::new(&[0; 65536])]);
+        assert_eq!(late.unwrap_err().kind(), ErrorKind::TimedOut);
+        drop((blocking, far));
+    });
+}
+
 #[test]
 fn options() {
     let (near, _far) = pair();
