@@ -7,6 +7,7 @@ use fibers::io::Fd;
 use fibers::net::{AcceptBackoff, TcpStream, UnixStream};
 use fibers_tests::{on_workers, subprocess};
 use std::io::{self, ErrorKind, Read, Write};
+use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 const ONCE: Fault = Fault {
@@ -202,4 +203,30 @@ fn errors_come_through() {
         let _fault = scoped(Call::Fcntl, some(1, libc::EBADF));
         assert!(Fd::new(reader).is_err());
     });
+}
+
+/// The kernel closes what there is no room for, and does not fail: whoever has asked for descriptors is told.
+#[test]
+fn descriptors_that_are_lost_on_their_way_are_an_error() {
+    let output = subprocess("faults::descriptors_that_are_lost_on_their_way_are_an_error", || {
+        let (near, far) = UnixStream::pair().unwrap();
+        let (reader, _writer) = io::pipe().unwrap();
+        near.send_fds(b"one", &[reader.as_fd()]).unwrap();
+        near.send_fds(b"two", &[reader.as_fd()]).unwrap();
+        let mut buffer = [0; 3];
+        let mut limit = libc::rlimit {
+            rlim_cur: 0,
+            rlim_max: 0,
+        };
+        // SAFETY: `limit` is a valid place, and holds a valid limit when it is set.
+        let set = |limit: &libc::rlimit| assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, limit) }, 0);
+        // SAFETY: as above.
+        assert_eq!(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) }, 0);
+        set(&libc::rlimit { rlim_cur: 3, ..limit });
+        assert_eq!(far.recv_fds(&mut buffer).unwrap_err().kind(), ErrorKind::Other);
+        set(&limit);
+        let (count, fds) = far.recv_fds(&mut buffer).unwrap();
+        assert_eq!((&buffer[..count], fds.len()), (&b"two"[..], 1));
+    });
+    assert!(output.status.success(), "{output:?}");
 }

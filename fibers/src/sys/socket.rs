@@ -369,7 +369,12 @@ pub(crate) fn receive_message(
         let count = check(unsafe { libc::recvmsg(fd.as_raw_fd(), &mut message, RECEIVE) })?;
         // SAFETY: the kernel has filled the message, whose control part has not moved.
         unsafe { take_passed(&message, passed) };
-        Ok(count as usize)
+        match message.msg_flags & libc::MSG_CTRUNC {
+            0 => Ok(count as usize),
+            _ => Err(io::Error::other(
+                "descriptors that came with a message are lost: this process has no room for them",
+            )),
+        }
     })
 }
 
