@@ -205,6 +205,25 @@ fn errors_come_through() {
     });
 }
 
+/// Each try to start the thread that watches for plain threads fails, and costs nothing.
+#[test]
+fn a_driver_that_does_not_start_leaves_nothing_behind() {
+    let output = subprocess("faults::a_driver_that_does_not_start_leaves_nothing_behind", || {
+        let descriptors = || std::fs::read_dir("/proc/self/fd").unwrap().count();
+        let (reader, mut writer) = fibers::io::pipe().unwrap();
+        let fault = scoped(Call::Thread, Fault::always(libc::EAGAIN));
+        let before = descriptors();
+        for _ in 0..20 {
+            assert_eq!((&reader).read(&mut [0]).unwrap_err().raw_os_error(), Some(libc::EAGAIN));
+        }
+        assert_eq!(descriptors(), before);
+        drop(fault);
+        writer.write_all(b"x").unwrap();
+        assert_eq!((&reader).read(&mut [0]).unwrap(), 1);
+    });
+    assert!(output.status.success(), "{output:?}");
+}
+
 /// The kernel closes what there is no room for, and does not fail: whoever has asked for descriptors is told.
 #[test]
 fn descriptors_that_are_lost_on_their_way_are_an_error() {
