@@ -224,6 +224,22 @@ fn a_driver_that_does_not_start_leaves_nothing_behind() {
     assert!(output.status.success(), "{output:?}");
 }
 
+/// Nobody can look up a name: that is an error, and no panic.
+#[test]
+fn a_look_up_without_a_thread_is_an_error() {
+    on_workers(&[1], |_| {
+        let fault = scoped(Call::Thread, Fault::always(libc::EAGAIN));
+        for limit in [None, Some(Duration::from_secs(3600))] {
+            let error = match limit {
+                None => TcpStream::connect(("localhost", 1)).unwrap_err(),
+                Some(limit) => TcpStream::connect_timeout(("localhost", 1), limit).unwrap_err(),
+            };
+            assert_eq!(error.raw_os_error(), Some(libc::EAGAIN));
+        }
+        drop(fault);
+    });
+}
+
 /// The kernel closes what there is no room for, and does not fail: whoever has asked for descriptors is told.
 #[test]
 fn descriptors_that_are_lost_on_their_way_are_an_error() {
