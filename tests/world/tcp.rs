@@ -6,7 +6,7 @@ use fibers::{Op, channel, op, select, time};
 use fibers_tests::{Counter, HANG, On, everywhere, on_workers, rounds, runtime, under_stress, watchdog};
 use std::io::{ErrorKind, IoSlice, IoSliceMut, Read, Write};
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 pub(crate) fn listen() -> (TcpListener, SocketAddr) {
@@ -47,9 +47,16 @@ fn talk(stream: impl Read + Write, times: u64, seed: u8) {
     }
 }
 
+/// One test at a time that needs hundreds of descriptors: a process may often have 1024 of them, and no more.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Fibers and OS threads as clients of a server of fibers.
 #[test]
 fn many_connections_echo() {
+    let _alone = alone();
     on_workers(&[1, 2, 4], |on| {
         let (listener, address) = listen();
         let server = fibers::spawn(move || {
@@ -601,6 +608,7 @@ fn a_run_ends_while_its_connections_wait() {
 /// spread are handed out in turns as well, but an idle worker may take some of a busy one.)
 #[test]
 fn a_burst_of_connections_is_dealt_out_evenly() {
+    let _alone = alone();
     on_workers(&[2, 4], |on| {
         let On::Fibers(workers) = on else { unreachable!() };
         const EACH: usize = 50;
@@ -670,6 +678,7 @@ fn both_ends_in_choices() {
 /// So many connections at a time, all of them echoing, none lost: 500, and 10,000 under stress.
 #[test]
 fn a_crowd_of_connections() {
+    let _alone = alone();
     let wanted = rounds(500, 10_000).min(10_000) as usize;
     let connections = wanted.min(raise_limit(2 * wanted + 200).saturating_sub(200) / 2);
     on_workers(&[1, 2], |on| {
