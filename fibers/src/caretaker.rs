@@ -7,6 +7,7 @@
 
 use crate::epoll::{Events, Interest, Poller};
 use crate::op::cell::{Batch, Queue, Source, State};
+use crate::prim::Arc;
 use crate::sched::{self, Bystander};
 use crate::sys;
 use slab::Slab;
@@ -42,13 +43,16 @@ fn get() -> io::Result<&'static Caretaker> {
     if let Some(caretaker) = *caretaker {
         return Ok(caretaker);
     }
-    let new: &'static Caretaker = Box::leak(Box::new(Caretaker {
+    let new = Arc::new(Caretaker {
         poller: Poller::new()?,
         wards: Mutex::default(),
         expecting: Mutex::new(0),
         bystander: Bystander::new(),
-    }));
-    sys::spawn_thread("fibers-caretaker".into(), || new.serve())?;
+    });
+    let theirs = new.clone();
+    sys::spawn_thread("fibers-caretaker".into(), move || theirs.serve())?;
+    // Not before there is somebody who serves it: it would be lost, with its descriptors, at each try.
+    let new: &'static Caretaker = Box::leak(Box::new(new));
     *caretaker = Some(new);
     Ok(new)
 }

@@ -67,8 +67,13 @@ pub fn notify(signals: &[Signal]) -> io::Result<Signals> {
         last: 0,
         waiters: Queue::new(),
     }));
-    desk().subscribe(mask, &subscriber)?;
-    Ok(Signals { subscriber, mask })
+    let mut desk = desk();
+    // What has come before this is not for the new one.
+    let arrived = desk.take_arrived();
+    let subscribed = desk.subscribe(mask, &subscriber);
+    drop(desk);
+    deliver_all(arrived);
+    subscribed.map(|()| Signals { subscriber, mask })
 }
 
 /// The operation that is ready when the user has pressed Ctrl-C (SIGINT) since it was made.
@@ -394,6 +399,17 @@ impl Desk {
         Ok(())
     }
 
+    /// What the handler has noted, for those who have subscribed to it: to be delivered when the desk is free again. Taken under its
+    /// lock, so that who subscribes later is not handed what has come before.
+    fn take_arrived(&self) -> Vec<(u64, Arc<Subscriber>)> {
+        let bits = ARRIVED.swap(0, Ordering::AcqRel);
+        self.subscribers
+            .iter()
+            .filter(|(mask, _)| mask & bits != 0)
+            .filter_map(|(mask, subscriber)| Some((mask & bits, subscriber.upgrade()?)))
+            .collect()
+    }
+
     /// Counts a subscriber of `signal`; the first one installs the handler.
     fn handle(&mut self, signal: Signal) -> io::Result<()> {
         if let Some(handled) = self.handled.iter_mut().find(|h| h.signal == signal) {
@@ -440,18 +456,15 @@ impl Ward for Arrivals {
     fn tend(&mut self) -> bool {
         // The counter is emptied, so that it never fills; each write to it is an event, whether it was empty or not.
         let _ = sys::read(self.fd(), &mut [0; 8]);
-        let bits = ARRIVED.swap(0, Ordering::AcqRel);
-        let subscribers: Vec<_> = desk()
-            .subscribers
-            .iter()
-            .filter_map(|(mask, subscriber)| Some((mask & bits, subscriber.upgrade()?)))
-            .collect();
-        for (bits, subscriber) in subscribers {
-            if bits != 0 {
-                deliver(&subscriber, bits);
-            }
-        }
+        let arrived = desk().take_arrived();
+        deliver_all(arrived);
         true
+    }
+}
+
+fn deliver_all(arrived: Vec<(u64, Arc<Subscriber>)>) {
+    for (bits, subscriber) in arrived {
+        deliver(&subscriber, bits);
     }
 }
 

@@ -243,6 +243,34 @@ fn an_atomic_write_replaces_the_whole() {
     });
 }
 
+/// It would run as whoever has written, who may be root.
+#[test]
+fn an_atomic_write_does_not_hand_on_whom_a_file_runs_as() {
+    everywhere(|_| {
+        let place = Place::new();
+        let path = place.at("f");
+        std::fs::write(&path, "old").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o6755)).unwrap();
+        fs::write_atomic(&path, "new").unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o755);
+    });
+}
+
+#[test]
+fn an_atomic_write_replaces_no_pipes_and_devices() {
+    everywhere(|_| {
+        let place = Place::new();
+        let path = place.at("pipe");
+        let name = std::ffi::CString::new(path.to_str().unwrap()).unwrap();
+        // SAFETY: the name ends with a zero.
+        assert_eq!(unsafe { libc::mkfifo(name.as_ptr(), 0o600) }, 0);
+        std::fs::write(place.at("f"), "old").unwrap();
+        let error = fs::write_atomic(&path, "contents").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput);
+        assert_eq!(place.names(), ["f", "pipe"].map(String::from).into());
+    });
+}
+
 #[test]
 fn an_atomic_write_that_fails_leaves_nothing_behind() {
     everywhere(|_| {

@@ -39,6 +39,22 @@ fn signals_are_received_by_whoever_has_subscribed() {
 }
 
 #[test]
+fn a_subscriber_receives_nothing_of_before() {
+    let _alone = alone();
+    everywhere(|_| {
+        for _ in 0..rounds(300, 20_000) {
+            let first = signal::notify(&[Signal::USR1]).unwrap();
+            // SAFETY: there is a handler. It has run on this very thread when the call returns.
+            assert_eq!(unsafe { libc::raise(libc::SIGUSR1) }, 0);
+            let second = signal::notify(&[Signal::USR1, Signal::USR2]).unwrap();
+            assert_eq!(first.recv(), Signal::USR1);
+            Signal::USR2.raise().unwrap();
+            assert_eq!(second.recv(), Signal::USR2, "not one of before");
+        }
+    });
+}
+
+#[test]
 fn several_fibers_share_one_subscription() {
     let _alone = alone();
     everywhere(|on| {

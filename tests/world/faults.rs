@@ -7,6 +7,7 @@ use fibers::io::Fd;
 use fibers::net::{AcceptBackoff, TcpStream, UnixStream};
 use fibers_tests::{on_workers, subprocess};
 use std::io::{self, ErrorKind, Read, Write};
+use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 const ONCE: Fault = Fault {
@@ -202,4 +203,65 @@ fn errors_come_through() {
         let _fault = scoped(Call::Fcntl, some(1, libc::EBADF));
         assert!(Fd::new(reader).is_err());
     });
+}
+
+/// Each try to start the thread that watches for plain threads fails, and costs nothing.
+#[test]
+fn a_driver_that_does_not_start_leaves_nothing_behind() {
+    let output = subprocess("faults::a_driver_that_does_not_start_leaves_nothing_behind", || {
+        let descriptors = || std::fs::read_dir("/proc/self/fd").unwrap().count();
+        let (reader, mut writer) = fibers::io::pipe().unwrap();
+        let fault = scoped(Call::Thread, Fault::always(libc::EAGAIN));
+        let before = descriptors();
+        for _ in 0..20 {
+            assert_eq!((&reader).read(&mut [0]).unwrap_err().raw_os_error(), Some(libc::EAGAIN));
+        }
+        assert_eq!(descriptors(), before);
+        drop(fault);
+        writer.write_all(b"x").unwrap();
+        assert_eq!((&reader).read(&mut [0]).unwrap(), 1);
+    });
+    assert!(output.status.success(), "{output:?}");
+}
+
+/// Nobody can look up a name: that is an error, and no panic.
+#[test]
+fn a_look_up_without_a_thread_is_an_error() {
+    on_workers(&[1], |_| {
+        let fault = scoped(Call::Thread, Fault::always(libc::EAGAIN));
+        for limit in [None, Some(Duration::from_secs(3600))] {
+            let error = match limit {
+                None => TcpStream::connect(("localhost", 1)).unwrap_err(),
+                Some(limit) => TcpStream::connect_timeout(("localhost", 1), limit).unwrap_err(),
+            };
+            assert_eq!(error.raw_os_error(), Some(libc::EAGAIN));
+        }
+        drop(fault);
+    });
+}
+
+/// The kernel closes what there is no room for, and does not fail: whoever has asked for descriptors is told.
+#[test]
+fn descriptors_that_are_lost_on_their_way_are_an_error() {
+    let output = subprocess("faults::descriptors_that_are_lost_on_their_way_are_an_error", || {
+        let (near, far) = UnixStream::pair().unwrap();
+        let (reader, _writer) = io::pipe().unwrap();
+        near.send_fds(b"one", &[reader.as_fd()]).unwrap();
+        near.send_fds(b"two", &[reader.as_fd()]).unwrap();
+        let mut buffer = [0; 3];
+        let mut limit = libc::rlimit {
+            rlim_cur: 0,
+            rlim_max: 0,
+        };
+        // SAFETY: `limit` is a valid place, and holds a valid limit when it is set.
+        let set = |limit: &libc::rlimit| assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, limit) }, 0);
+        // SAFETY: as above.
+        assert_eq!(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) }, 0);
+        set(&libc::rlimit { rlim_cur: 3, ..limit });
+        assert_eq!(far.recv_fds(&mut buffer).unwrap_err().kind(), ErrorKind::Other);
+        set(&limit);
+        let (count, fds) = far.recv_fds(&mut buffer).unwrap();
+        assert_eq!((&buffer[..count], fds.len()), (&b"two"[..], 1));
+    });
+    assert!(output.status.success(), "{output:?}");
 }

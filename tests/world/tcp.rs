@@ -6,7 +6,7 @@ use fibers::{Op, channel, op, select, time};
 use fibers_tests::{Counter, HANG, On, everywhere, on_workers, rounds, runtime, under_stress, watchdog};
 use std::io::{ErrorKind, IoSlice, IoSliceMut, Read, Write};
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 pub(crate) fn listen() -> (TcpListener, SocketAddr) {
@@ -47,9 +47,16 @@ fn talk(stream: impl Read + Write, times: u64, seed: u8) {
     }
 }
 
+/// One test at a time that needs hundreds of descriptors: a process may often have 1024 of them, and no more.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Fibers and OS threads as clients of a server of fibers.
 #[test]
 fn many_connections_echo() {
+    let _alone = alone();
     on_workers(&[1, 2, 4], |on| {
         let (listener, address) = listen();
         let server = fibers::spawn(move || {
@@ -355,6 +362,59 @@ fn peeks_and_vectors() {
     });
 }
 
+/// Also if a read before has taken all there was, whether anybody watches the socket by now or not.
+#[test]
+fn bytes_that_are_there_are_never_reported_as_not_there() {
+    everywhere(|on| {
+        for watched in [false, true] {
+            let (near, far) = pair();
+            let mut buffer = [0; 8];
+            if watched {
+                let late = far.read_op(&mut buffer).timeout(Duration::from_millis(1)).perform();
+                assert!(late.is_err());
+            }
+            for i in 0..20 {
+                (&near).write_all(&[i]).unwrap();
+                on.eventually(|| far.readable_op().try_perform().is_some());
+                let read = match i % 3 {
+                    0 => far.read_op(&mut buffer).try_perform(),
+                    1 => op::biased((far.read_op(&mut buffer).wrap(Some), op::always(None))).perform(),
+                    _ => far.read_op(&mut buffer).or(op::never()).try_perform(),
+                };
+                assert_eq!(read.expect("it is there").unwrap(), 1);
+                assert_eq!(buffer[0], i);
+            }
+        }
+    });
+}
+
+/// A clone shares the open socket, and so whether that blocks.
+#[test]
+fn a_clone_that_blocks_again_holds_up_no_worker() {
+    on_workers(&[1], |_| {
+        let (near, far) = pair();
+        let clone = near.try_clone().unwrap();
+        let blocking = near.into_std().unwrap();
+        let mut buffer = [0; 8];
+        let late = clone.read_op(&mut buffer).timeout(Duration::from_millis(1)).perform();
+        assert!(late.is_err());
+        clone.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
+        assert_eq!(clone.peek(&mut buffer).unwrap_err().kind(), ErrorKind::TimedOut);
+        let late = (&clone).read_vectored(&mut [IoSliceMut::new(&mut buffer)]);
+        assert_eq!(late.unwrap_err().kind(), ErrorKind::TimedOut);
+        clone.set_write_timeout(Some(Duration::from_millis(1))).unwrap();
+        let full = loop {
+            if let Err(error) = (&clone).write(&[0; 65536]) {
+                break error;
+            }
+        };
+        assert_eq!(full.kind(), ErrorKind::TimedOut);
+        let late = (&clone).write_vectored(&[IoSlice::new(&[0; 65536])]);
+        assert_eq!(late.unwrap_err().kind(), ErrorKind::TimedOut);
+        drop((blocking, far));
+    });
+}
+
 #[test]
 fn options() {
     let (near, _far) = pair();
@@ -548,6 +608,7 @@ fn a_run_ends_while_its_connections_wait() {
 /// spread are handed out in turns as well, but an idle worker may take some of a busy one.)
 #[test]
 fn a_burst_of_connections_is_dealt_out_evenly() {
+    let _alone = alone();
     on_workers(&[2, 4], |on| {
         let On::Fibers(workers) = on else { unreachable!() };
         const EACH: usize = 50;
@@ -617,6 +678,7 @@ fn both_ends_in_choices() {
 /// So many connections at a time, all of them echoing, none lost: 500, and 10,000 under stress.
 #[test]
 fn a_crowd_of_connections() {
+    let _alone = alone();
     let wanted = rounds(500, 10_000).min(10_000) as usize;
     let connections = wanted.min(raise_limit(2 * wanted + 200).saturating_sub(200) / 2);
     on_workers(&[1, 2], |on| {

@@ -6,6 +6,7 @@
 
 use super::registry::Registry;
 use crate::epoll::{Events, Interest, Poller};
+use crate::prim::Arc;
 use crate::sched::{Bystander, Io};
 use crate::sys;
 use std::io;
@@ -34,13 +35,16 @@ pub(super) fn get() -> io::Result<&'static Driver> {
     if let Some(driver) = *driver {
         return Ok(driver);
     }
-    let new: &'static Driver = Box::leak(Box::new(Driver {
+    let new = Arc::new(Driver {
         poller: Poller::new()?,
         registry: Registry::new(),
         watched: Mutex::new(0),
         bystander: Bystander::new(),
-    }));
-    sys::spawn_thread("fibers-driver".into(), || new.serve())?;
+    });
+    let theirs = new.clone();
+    sys::spawn_thread("fibers-driver".into(), move || theirs.serve())?;
+    // Not before there is somebody who serves it: it would be lost, with its descriptors, at each try.
+    let new: &'static Driver = Box::leak(Box::new(new));
     *driver = Some(new);
     Ok(new)
 }

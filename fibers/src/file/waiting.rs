@@ -91,15 +91,20 @@ impl<'a, T, F: FnMut(&mut Look<'a>) -> io::Result<T>> Op for IoOp<'a, F> {
 pub(crate) struct Look<'a> {
     side: &'a Side,
     tick: u32,
+    /// Whoever makes it waits for this descriptor, and for nothing else, if the call would block.
+    waits: bool,
 }
 
 impl Look<'_> {
-    /// Whether a call before has taken less than it could have, and nothing has come since.
+    /// Whether a call before has taken less than it could have, and no event has told of anything since.
+    ///
+    /// The kernel may know better: nobody may watch the descriptor yet, or its event has not been served. So only who waits goes by
+    /// this, since the wait ends with that event. A try, or another branch of a choice, would take it for an answer.
     ///
     /// For stream sockets alone, as [`drained`](Look::drained) is.
     pub(crate) fn is_drained(&self) -> bool {
         // Relaxed: a number that matches was stored for this very tick; that nothing has come since is known by the tick.
-        self.side.drained.load(Ordering::Relaxed) == self.tick.wrapping_add(1)
+        self.waits && self.side.drained.load(Ordering::Relaxed) == self.tick.wrapping_add(1)
     }
 
     /// The call has taken less than it could have: the next one would block, unless something comes. (epoll(7), questions and
@@ -128,7 +133,7 @@ impl<'a, T, F: FnMut(&mut Look<'a>) -> io::Result<T>> IoBranches<'a, T, F> {
 
     /// Makes the call. None: it would block.
     #[inline]
-    fn look(&self) -> Option<io::Result<T>> {
+    fn look(&self, waits: bool) -> Option<io::Result<T>> {
         let side = self.side();
         // Before the call: what changes after this is not known to it.
         let tick = side.tick();
@@ -138,7 +143,7 @@ impl<'a, T, F: FnMut(&mut Look<'a>) -> io::Result<T>> IoBranches<'a, T, F> {
         }
         let mut attempt = self.op.attempt.borrow_mut();
         loop {
-            return match attempt(&mut Look { side, tick }) {
+            return match attempt(&mut Look { side, tick, waits }) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 result => Some(result),
@@ -191,8 +196,8 @@ impl<'a, T, F: FnMut(&mut Look<'a>) -> io::Result<T>> Branches for IoBranches<'a
     }
 
     #[inline]
-    fn attempt(&self, _: usize, _: &mut Me<'_>) -> Attempt {
-        match self.look() {
+    fn attempt(&self, _: usize, me: &mut Me<'_>) -> Attempt {
+        match self.look(me.is_lone()) {
             Some(result) => {
                 self.found.set(Some(result));
                 Attempt::Done(None)

@@ -3,7 +3,7 @@
 use crate::blocking::call;
 use crate::prim::plain::{AtomicU64, Ordering};
 use crate::sys;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -11,11 +11,12 @@ use std::path::{Path, PathBuf};
 /// Writes a file as a whole: whoever opens `path` finds either what was there before or all of `contents`.
 ///
 /// The contents are written to a temporary file in the same directory, which is flushed to the disk and then takes the place of what
-/// was at `path`; the directory is flushed as well. The new file has the permissions of the old one, but it is another file: hard
-/// links keep the old contents, and the owner is whoever writes. If `path` is a symbolic link, the file that it points to is replaced.
+/// was at `path`; the directory is flushed as well. The new file has the permissions of the old one (who may read, write and execute
+/// it, not as whom it executes), but it is another file: hard links keep the old contents, and the owner is whoever writes. If `path`
+/// is a symbolic link, the file that it points to is replaced.
 ///
 /// # Errors
-/// What any of the steps fails with. What was at `path` is untouched then and the temporary file is removed, unless it was the
+/// `InvalidInput` if there is something at `path` that is no file, such as a device or a named pipe; what any of the steps fails with. What was at `path` is untouched then and the temporary file is removed, unless it was the
 /// last step: an error of flushing the directory leaves the new contents in place.
 ///
 /// # Blocking
@@ -46,11 +47,20 @@ fn replace(path: PathBuf, contents: &[u8]) -> io::Result<()> {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
-    let permissions = fs::metadata(&target).ok().map(|old| old.permissions());
-    let mut temporary = Temporary::new(directory, permissions.as_ref().map_or(0o666, PermissionsExt::mode))?;
-    if let Some(permissions) = permissions {
+    let old = fs::metadata(&target).ok();
+    // (A directory is in its way by itself.)
+    if old.as_ref().is_some_and(|old| !old.is_file() && !old.is_dir()) {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "only a regular file can be replaced",
+        ));
+    }
+    // Without set-user-ID and the like: those bits were given to another file, perhaps by another owner.
+    let mode = old.map(|old| old.permissions().mode() & 0o777);
+    let mut temporary = Temporary::new(directory, mode.unwrap_or(0o666))?;
+    if let Some(mode) = mode {
         // As they are, whatever the mask of the process says; before anything is in the file that others must not read.
-        temporary.file.set_permissions(permissions)?;
+        temporary.file.set_permissions(Permissions::from_mode(mode))?;
     }
     temporary.file.write_all(contents)?;
     temporary.file.sync_all()?;

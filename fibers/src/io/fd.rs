@@ -101,7 +101,10 @@ impl<T: AsFd> Fd<T> {
     /// If its flags cannot be set; the descriptor is closed then.
     pub fn into_inner(self) -> io::Result<T> {
         let Fd { watched, inner } = self;
-        if watched.was_blocking {
+        let was_blocking = watched.was_blocking;
+        // The watch ends before an error closes the descriptor.
+        drop(watched);
+        if was_blocking {
             sys::set_nonblocking(inner.as_fd(), false)?;
         }
         Ok(inner)

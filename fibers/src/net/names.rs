@@ -1,7 +1,7 @@
 //! Addresses, and names that stand for some.
 
 use super::socket::timed_out;
-use crate::{Op, sched, spawn_blocking, time};
+use crate::{Op, blocking_op, op, time};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::time::Instant;
@@ -128,24 +128,12 @@ pub(super) fn resolve(of: impl ToSocketAddrs, deadline: Option<Instant>) -> io::
 /// more than the pool has.
 fn look_up(host: String, port: u16, deadline: Option<Instant>) -> io::Result<Vec<SocketAddr>> {
     let look_up = move || std::net::ToSocketAddrs::to_socket_addrs(&(host.as_str(), port)).map(Iterator::collect);
-    if sched::here().is_none() {
-        return look_up();
-    }
-    let job = spawn_blocking(look_up);
-    let joined = match deadline {
-        None => Some(job.join_op().perform()),
-        Some(deadline) => job
-            .join_op()
-            .wrap(Some)
-            .or(time::sleep_until_op(deadline).wrap(|()| None))
-            .perform(),
-    };
-    match joined {
-        Some(Ok(found)) => found,
-        Some(Err(error)) => Err(io::Error::other(format!("the look-up of a name has failed: {error}"))),
-        None => {
-            job.cancel();
-            Err(timed_out())
+    let found = blocking_op(look_up).wrap(Result::flatten);
+    match deadline {
+        None => found.perform(),
+        Some(deadline) => {
+            let late = time::sleep_until_op(deadline).wrap(|()| Err(timed_out()));
+            op::biased((found, late)).perform()
         }
     }
 }

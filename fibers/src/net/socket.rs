@@ -206,6 +206,9 @@ macro_rules! socket_type {
 
             #[doc = concat!("The socket as [`", $std, "`], which blocks its thread again.")]
             ///
+            /// It is the open socket that blocks. Clones of it that are left suspend their fibers as before where they send and
+            /// receive bytes, but calls that take a connection, or name an address of the file system, may block then.
+            ///
             /// # Errors
             /// If it cannot be made to block; it is closed then.
             pub fn into_std(self) -> std::io::Result<$Std> {

@@ -151,7 +151,8 @@ impl UnixStream {
     /// Reads bytes, and the descriptors that came with them. (A plain read closes those.)
     ///
     /// # Errors
-    /// As a read.
+    /// As a read; of kind `Other` if this process may not have so many descriptors: then the kernel has closed what there was no room
+    /// for, and the bytes are taken all the same.
     ///
     /// # Blocking
     /// Suspends the fiber, or blocks the thread.

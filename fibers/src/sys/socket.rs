@@ -1,6 +1,7 @@
 //! Sockets: making, binding, connecting and accepting, sending and receiving. All of them never block.
 //!
-//! Nothing here raises SIGPIPE: every send says `MSG_NOSIGNAL`.
+//! Nothing here raises SIGPIPE: every send says `MSG_NOSIGNAL`. And every send and receive says `MSG_DONTWAIT`: whether the open file is
+//! non-blocking is up to everybody who has a duplicate of its descriptor, in other processes as well.
 #![expect(unsafe_code, reason = "addresses and buffers are handed to the kernel")]
 
 use std::ffi::{c_int, c_void};
@@ -202,11 +203,16 @@ pub(crate) enum Take {
 impl Take {
     fn flags(self) -> c_int {
         match self {
-            Take::Bytes => 0,
-            Take::Look => libc::MSG_PEEK,
+            Take::Bytes => libc::MSG_DONTWAIT,
+            Take::Look => libc::MSG_DONTWAIT | libc::MSG_PEEK,
         }
     }
 }
+
+/// What every send says.
+const SEND: c_int = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+/// What every receive of a message says.
+const RECEIVE: c_int = libc::MSG_DONTWAIT | libc::MSG_CMSG_CLOEXEC;
 
 #[inline]
 pub(crate) fn receive(fd: BorrowedFd<'_>, buffer: &mut [u8], take: Take) -> io::Result<Received> {
@@ -247,7 +253,7 @@ pub(crate) fn send(fd: BorrowedFd<'_>, buffer: &[u8]) -> io::Result<usize> {
     uninterrupted(|| {
         let len = seam_len!(SendMsg, buffer.len());
         // SAFETY: `buffer` holds `len` bytes.
-        let count = check(unsafe { libc::send(fd.as_raw_fd(), buffer.as_ptr().cast(), len, libc::MSG_NOSIGNAL) })?;
+        let count = check(unsafe { libc::send(fd.as_raw_fd(), buffer.as_ptr().cast(), len, SEND) })?;
         Ok(count as usize)
     })
 }
@@ -262,7 +268,7 @@ pub(crate) fn send_to(fd: BorrowedFd<'_>, buffer: &[u8], to: &SocketAddr) -> io:
                 fd.as_raw_fd(),
                 buffer.as_ptr().cast(),
                 len,
-                libc::MSG_NOSIGNAL,
+                SEND,
                 (&raw const address).cast(),
                 address_len,
             )
@@ -295,7 +301,7 @@ pub(crate) fn receive_vectored(fd: BorrowedFd<'_>, buffers: &mut [IoSliceMut<'_>
         message.msg_iov = buffers.as_mut_ptr().cast();
         message.msg_iovlen = buffers.len().min(MAX_BUFFERS) as _;
         // SAFETY: the message names buffers that are lent for the call.
-        let count = check(unsafe { libc::recvmsg(fd.as_raw_fd(), &mut message, libc::MSG_CMSG_CLOEXEC) })? as usize;
+        let count = check(unsafe { libc::recvmsg(fd.as_raw_fd(), &mut message, RECEIVE) })? as usize;
         Ok(Received {
             count,
             short: count < room && count > 0 && buffers.len() <= MAX_BUFFERS,
@@ -339,7 +345,7 @@ pub(crate) fn send_message(fd: BorrowedFd<'_>, buffers: &[IoSlice<'_>], pass: &[
             }
         }
         // SAFETY: the message names buffers that are lent for the call, which only reads them.
-        let count = check(unsafe { libc::sendmsg(fd.as_raw_fd(), &message, libc::MSG_NOSIGNAL) })?;
+        let count = check(unsafe { libc::sendmsg(fd.as_raw_fd(), &message, SEND) })?;
         Ok(count as usize)
     })
 }
@@ -360,10 +366,15 @@ pub(crate) fn receive_message(
         message.msg_control = (&raw mut control).cast();
         message.msg_controllen = PASSED_BYTES as _;
         // SAFETY: the message names buffers that are lent for the call.
-        let count = check(unsafe { libc::recvmsg(fd.as_raw_fd(), &mut message, libc::MSG_CMSG_CLOEXEC) })?;
+        let count = check(unsafe { libc::recvmsg(fd.as_raw_fd(), &mut message, RECEIVE) })?;
         // SAFETY: the kernel has filled the message, whose control part has not moved.
         unsafe { take_passed(&message, passed) };
-        Ok(count as usize)
+        match message.msg_flags & libc::MSG_CTRUNC {
+            0 => Ok(count as usize),
+            _ => Err(io::Error::other(
+                "descriptors that came with a message are lost: this process has no room for them",
+            )),
+        }
     })
 }
 

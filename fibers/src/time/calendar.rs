@@ -135,11 +135,13 @@ impl Rule {
         let rule = self.complete();
         // The calendar repeats after 400 years, weekdays included: what does not come by then never will.
         let later = (1..=DAYS_OF_400_YEARS).map(|days| (today + days, 0));
-        let found = std::iter::once((today, second)).chain(later).find_map(|(day, from)| {
+        let (day, time) = std::iter::once((today, second)).chain(later).find_map(|(day, from)| {
             let time = rule.is_on(day).then(|| rule.time_of_day(from))??;
-            Some(day * DAY + time)
+            Some((day, time))
         })?;
-        at_seconds(found - i64::from(self.offset))
+        // The first and the last day that the type can hold are not whole.
+        let found = i128::from(day) * i128::from(DAY) + i128::from(time) - i128::from(self.offset);
+        at_seconds(i64::try_from(found).ok()?)
     }
 
     /// The same rule, with everything said.
@@ -304,5 +306,8 @@ mod tests {
         assert_eq!(each.next_after(at(-5)), Some(at(-4)));
         let end = at(i64::MAX - 1);
         assert_eq!(Rule::new().hour(3).utc_offset(600).next_after(end), None);
+        assert_eq!(Rule::new().hour(3).next_after(end), None, "on the day after, which is none");
+        assert_eq!(Rule::new().second(59).next_after(end), None, "later on the last day");
+        assert_eq!(Rule::new().second(59).utc_offset(-60).next_after(end), None, "so much later");
     }
 }
