@@ -175,7 +175,7 @@ impl<'scope, 'env, E: Send> TryScope<'scope, 'env, E> {
         self.scope.running()
     }
 
-    fn place_op(&'scope self) -> impl Op<Output = Option<Pooled<()>>> + use<'scope, 'env, E> {
+    pub(super) fn place_op(&'scope self) -> impl Op<Output = Option<Pooled<()>>> + use<'scope, 'env, E> {
         let limit = self.limit.get();
         let unlimited = if limit.is_none() {
             always(None).boxed()
@@ -187,7 +187,7 @@ impl<'scope, 'env, E: Send> TryScope<'scope, 'env, E> {
     }
 
     #[track_caller]
-    fn spawn_at<F, T>(&'scope self, place: Option<Pooled<()>>, f: F) -> ScopedJoinHandle<'scope, Option<T>>
+    pub(super) fn spawn_at<F, T>(&'scope self, place: Option<Pooled<()>>, f: F) -> ScopedJoinHandle<'scope, Option<T>>
     where
         F: FnOnce() -> Result<T, E> + Send + 'scope,
         T: Send + 'scope,
