@@ -213,6 +213,18 @@ fn a_panicking_iterator_waits_for_what_runs() {
     });
 }
 
+/// A limit is no size of anything.
+#[test]
+fn a_limit_may_be_as_large_as_can_be_said() {
+    on_workers(&WORKERS, |_| {
+        for limit in [1 << 40, usize::MAX] {
+            assert_eq!(par_map(0..3, limit, |n| n), [0, 1, 2]);
+            assert_eq!(try_par_map(0..3, limit, Ok::<_, ()>), Ok(vec![0, 1, 2]));
+            par_for_each(0..3, limit, |n| assert!(n < 3));
+        }
+    });
+}
+
 #[test]
 fn a_limit_of_nothing_is_refused() {
     on_workers(&[1], |_| {
