@@ -133,10 +133,11 @@ fn the_first_error_ends_it() {
         let result = try_par_map(0_u64.., 4, |n| {
             ran.add();
             let counted = drops.make(n);
-            if n == 20 { Err(counted) } else { Ok(counted) }
+            if n >= 20 { Err(counted) } else { Ok(counted) }
         });
-        assert_eq!(result.as_ref().unwrap_err().value, 20);
-        assert_eq!((drops.live(), ran.get() < 40), (1, true), "{}", ran.get());
+        // Up to four of those that fail may have begun before the first of them had failed.
+        assert!((20..24).contains(&result.as_ref().unwrap_err().value));
+        assert!(drops.live() == 1 && (21..=24).contains(&ran.get()), "{}", ran.get());
         let failed = Counter::default();
         assert_eq!(
             try_par_for_each(0.., 2, |n| {
