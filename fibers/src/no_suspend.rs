@@ -4,7 +4,8 @@ use crate::sched;
 use std::panic::Location;
 
 /// Runs `f`, in which nothing may suspend the fiber: if something would, it panics instead and names the line of this call, and
-/// what it would have waited for. Operations that are possible at once are performed as ever.
+/// what it would have waited for. Operations that are possible at once are performed, and nobody else goes first, as now and then
+/// [elsewhere](crate::Op::perform).
 ///
 /// For code that relies on having its worker to itself: that holds the guard of a lock that is none of ours, or is in the middle
 /// of a change to thread-locals. On a plain thread the same holds for blocking in our operations (not for what else blocks threads).

@@ -53,7 +53,7 @@ use std::any::Any;
 use std::fmt;
 use std::marker::PhantomData;
 use std::mem;
-use std::panic::resume_unwind;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Runs `f`, and returns its value after every child that was spawned through the [`Scope`] has ended. Children may borrow from
@@ -366,6 +366,8 @@ impl Drop for Frame<'_> {
         }
         self.0.cancel();
         self.0.wait_for_children();
-        drop(self.0.take_panic());
+        // It gives way to the panic that passes here. Out of this destructor a second one would end the process, so what the payload's
+        // own says is left to the hook.
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(self.0.take_panic())));
     }
 }

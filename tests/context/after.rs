@@ -103,6 +103,24 @@ fn a_panic_in_it_reaches_nobody() {
     });
 }
 
+/// Of several functions each is started, or dropped if its runtime is gone, whatever the destructor of another one does.
+#[test]
+fn a_panic_while_one_is_dropped_keeps_no_other_from_running() {
+    struct Fails;
+    impl Drop for Fails {
+        fn drop(&mut self) {
+            fibers_tests::quiet_panic("dropped");
+        }
+    }
+    let (ctx, cancel) = Context::background().with_cancel();
+    let fails = Fails;
+    runtime(1).run(|| drop(ctx.after_func(move || drop(fails))));
+    let (tell, told) = channel(1);
+    ctx.after_func(move || tell.send(()).unwrap());
+    cancel.cancel();
+    assert_eq!(told.recv(), Ok(()));
+}
+
 #[test]
 fn a_runtime_that_ends_first_drops_it() {
     let drops = Drops::default();

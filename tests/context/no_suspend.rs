@@ -169,3 +169,25 @@ fn fiber_locals_may_be_used_inside() {
     fiber_local! { static ASKED: u32 = 5; }
     run(|| assert_eq!(no_suspend(|| ASKED.with(|asked| *asked)), 5));
 }
+
+/// Whoever performs only what is ready lets the others of its worker go first all the same, now and then, but not in a region.
+#[test]
+fn nobody_goes_first_inside() {
+    on_workers(&[1], |_| {
+        let (tx, rx) = channel::<u32>(1);
+        let exchange = || {
+            for i in 0..1000 {
+                tx.send(i).unwrap();
+                assert_eq!(rx.recv(), Ok(i));
+            }
+        };
+        let ran = Counter::default();
+        let theirs = ran.clone();
+        let other = spawn(move || theirs.add());
+        no_suspend(exchange);
+        assert_eq!(ran.get(), 0);
+        exchange();
+        assert_eq!(ran.get(), 1);
+        other.join().unwrap();
+    });
+}

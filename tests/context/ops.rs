@@ -205,6 +205,36 @@ fn conserved_under_stress() {
     });
 }
 
+/// What ends with a context is the user's, and may suspend, also if the end is noticed in the middle of a perform: by then the first
+/// branch is published, and a partner would wake a fiber that waits for something else.
+#[cfg(not(miri))]
+#[test]
+fn what_ends_with_a_context_may_suspend_whoever_notices_that() {
+    struct Slow(Counter);
+    impl Drop for Slow {
+        fn drop(&mut self) {
+            (0..100).for_each(|_| fibers::yield_now());
+            self.0.add();
+        }
+    }
+    fibers_tests::on_workers(&[1], |_| {
+        let (ctx, _cancel) = Context::background().with_timeout(Duration::from_millis(50));
+        let dropped = Counter::default();
+        let (slow, theirs) = (Slow(dropped.clone()), &ctx);
+        // Of a runtime that is gone when the context ends: the function is dropped by whoever ends it.
+        std::thread::scope(|threads| {
+            threads.spawn(move || fibers_tests::runtime(1).run(|| drop(theirs.after_func(move || drop(slow)))));
+        });
+        let (tx, rx) = channel::<u32>(0);
+        let sender = fibers::spawn(move || tx.send(1));
+        let deadline = ctx.deadline().unwrap();
+        let hold_up = op::base(|| None, |_| while fibers::time::now() < deadline {}, || ());
+        let got = op::biased((rx.recv_op().wrap(Ok), hold_up, ctx.done_op().wrap(Err))).perform();
+        assert_eq!((got, dropped.get()), (Err(ContextError::DeadlineExceeded), 1));
+        assert_eq!((rx.recv(), sender.join().unwrap()), (Ok(1), Ok(())));
+    });
+}
+
 /// Threads cancel what fibers of several workers wait for, and the other way round.
 #[cfg(not(miri))]
 #[test]

@@ -8,6 +8,7 @@ fn main() {
         "asleep_stubborn" => scenarios::asleep_stubborn(),
         "asleep_leak" => scenarios::asleep_leak(),
         "asleep_listening" => scenarios::asleep_listening(),
+        "asleep_twice" => scenarios::asleep_twice(),
         other => panic!("there is no scenario {other}"),
     }
 }
@@ -84,6 +85,27 @@ mod scenarios {
                     s.cancelled_op().perform();
                 });
             });
+        });
+    }
+
+    /// The main fiber catches the panic and goes on: it is still woken by whom it waits for, and told if there is nobody.
+    pub(super) fn asleep_twice() {
+        run(1, Shutdown::Unwind, || {
+            let (tx, rx) = channel::<u32>(0);
+            let asleep = || {
+                scope(|s| {
+                    s.spawn(|| rx.recv());
+                });
+            };
+            assert!(catch_unwind(AssertUnwindSafe(asleep)).is_err());
+            let thread = std::thread::spawn(move || {
+                // Longer than the end of a run waits for a thread.
+                std::thread::sleep(std::time::Duration::from_millis(300));
+                tx.send(7).unwrap();
+            });
+            println!("woken: {:?}", rx.recv());
+            thread.join().unwrap();
+            op::never::<()>().perform();
         });
     }
 }

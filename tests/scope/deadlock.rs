@@ -43,3 +43,11 @@ fn where_they_cannot_be_unwound_the_process_gives_up() {
         assert!(err.contains(PANIC) && err.contains(GIVING_UP), "{scenario}: {err}");
     }
 }
+
+#[test]
+fn whoever_catches_the_panic_may_wait_again() {
+    let (code, _, out, err) = child("asleep_twice");
+    assert_eq!((code, out.as_str()), (Some(101), "woken: Ok(7)\nrun again\n"), "{err}");
+    // In the scope, in its destructor, and after it.
+    assert_eq!(err.matches("fiber 1 'main' (main)").count(), 3, "{err}");
+}

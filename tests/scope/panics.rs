@@ -236,3 +236,22 @@ fn destructors_may_spawn() {
         assert_eq!(ran.get(), 3);
     });
 }
+
+/// The panic of a child that gives way to that of the closure is dropped in the middle of it.
+#[test]
+fn a_payload_whose_destructor_panics_ends_nothing_else() {
+    struct Fails;
+    impl Drop for Fails {
+        fn drop(&mut self) {
+            quiet_panic("the payload");
+        }
+    }
+    on_workers(&[1, 2], |_| {
+        panics_with("the closure", || {
+            scope(|s| {
+                s.spawn(|| std::panic::resume_unwind(Box::new(Fails)));
+                quiet_panic("the closure");
+            });
+        });
+    });
+}

@@ -148,10 +148,13 @@ impl Call {
         }
         drop(stage);
         let call = self.clone();
-        if self.place.start(self.site, move || call.run()).is_err() {
-            // Nothing can be started any more; better here than never. The hook has reported a panic.
-            let _ = catch_unwind(AssertUnwindSafe(|| self.run()));
-        }
+        let started = self.place.start(self.site, move || call.run());
+        // Nothing can be started any more: better here than never. Or the runtime has ended, and the function is dropped here. The
+        // hook has reported a panic, and the other functions have their turn all the same.
+        let _ = catch_unwind(AssertUnwindSafe(move || match started {
+            Ok(()) => drop(self),
+            Err(_) => self.run(),
+        }));
     }
 
     fn run(&self) {

@@ -145,7 +145,9 @@ impl Side for Ending<'_> {
     }
 
     fn attempt(&self, state: &mut TokenState, slot: &mut Option<ContextError>, me: &mut Me<'_>) -> Attempt {
-        *slot = state.error();
+        *slot = state
+            .error()
+            .or_else(|| self.0.is_late().then_some(ContextError::DeadlineExceeded));
         match slot {
             None => Attempt::Wait,
             Some(_) if me.commit() => Attempt::Done(None),
@@ -186,12 +188,10 @@ impl Branches for EndBranches<'_> {
     }
 
     fn attempt(&self, leaf: usize, me: &mut Me<'_>) -> Attempt {
-        self.token.settle();
         self.leaf.attempt(leaf, me)
     }
 
     fn publish(&self, leaf: usize, me: &mut Me<'_>) -> Attempt {
-        self.token.settle();
         let result = self.leaf.publish(leaf, me);
         if matches!(result, Attempt::Wait) {
             self.alarm.arm(me);
@@ -207,6 +207,9 @@ impl Branches for EndBranches<'_> {
     fn abandon(&mut self, _: Option<usize>) {}
 
     fn finish(&mut self, leaf: usize) -> ContextError {
+        // It may be the clock alone that has said so. The token ends here and not before, since what is dropped and started then
+        // is the user's, and may suspend: other branches of the perform are published until it is over.
+        self.token.settle();
         self.leaf.finish(leaf)
     }
 

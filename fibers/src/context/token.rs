@@ -7,7 +7,7 @@
 //!   their children, and a token that has ended or gone is in no list: a loop over `with_timeout` leaves nothing behind.
 //! - Once `ended` is set, `children` and `calls` are empty for ever: whoever comes later is told at once.
 //! - A deadline is a number that each child inherits if it is earlier than its own. Nobody is sent around when it comes:
-//!   whoever looks at a token whose deadline has passed ends it. So a timeout costs no timer until somebody waits for it.
+//!   whoever looks at a token whose deadline has passed ends it (a performer after it has committed). So a timeout costs no timer until somebody waits for it.
 //! - `link` is this token's place in its parent's list. Whoever takes it out of `link` takes the token out of the list, so that
 //!   happens once, and a place that is in use again is never freed by mistake.
 //!
@@ -120,10 +120,15 @@ impl Token {
 
     /// Whether it has ended, or has to, since its deadline has passed.
     pub(super) fn is_due(&self) -> bool {
-        self.source.peek(RX_READY) || self.deadline != u64::MAX && self.deadline <= sched::now_ns()
+        self.source.peek(RX_READY) || self.is_late()
     }
 
-    /// Ends it if its deadline has passed.
+    /// Whether its deadline has passed.
+    pub(super) fn is_late(&self) -> bool {
+        self.deadline != u64::MAX && self.deadline <= sched::now_ns()
+    }
+
+    /// Ends it if its deadline has passed. Not in the middle of a perform: what is dropped and started then is the user's.
     pub(super) fn settle(&self) {
         if !self.source.peek(RX_READY) && self.is_due() {
             self.end(ContextError::DeadlineExceeded, None);

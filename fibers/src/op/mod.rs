@@ -104,6 +104,10 @@ pub trait Op: Sized {
     ///
     /// # Blocking
     /// Suspends the fiber; on a plain OS thread, blocks the thread.
+    ///
+    /// Now and then a fiber lets the others of its worker go first although a branch is ready, so that nobody keeps a worker by
+    /// operations alone. Where they must not go first, since the guard of a lock of the standard library is held for instance, use
+    /// [`no_suspend`](crate::no_suspend()) or [`try_perform`](Op::try_perform).
     #[inline(always)]
     fn perform(self) -> Self::Output {
         perform::perform(self.force())

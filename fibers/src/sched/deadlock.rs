@@ -13,7 +13,7 @@ use std::time::Duration;
 use super::context::StackHeader;
 use super::current::Wait;
 use super::shared::{Remote, phase};
-use super::task::{PARKED, flag};
+use super::task::{PARKED, TaskRef, flag};
 use super::worker::Core;
 use crate::prim::plain::{AtomicBool, AtomicU64, Ordering};
 use crate::sys;
@@ -169,9 +169,22 @@ impl Core {
         true
     }
 
+    /// The others have been unwound before the end of the main fiber, and nobody will wake it. True if it has been told something.
+    #[cold]
+    pub(super) fn detect_deadlock_of_main(&self) -> bool {
+        // SAFETY: the main fiber has not ended.
+        let in_destructor = |main: TaskRef| unsafe { main.0.as_ref() }.has(flag::PANIC_COUNTED);
+        if self.main.get().is_some_and(in_destructor) {
+            // They have not let it go on.
+            self.give_up_main();
+        }
+        // It has caught the panic of an earlier deadlock, and gone on.
+        self.detect_deadlock()
+    }
+
     /// The main fiber can neither go on nor be left.
     #[cold]
-    pub(super) fn give_up_main(&self) -> ! {
+    fn give_up_main(&self) -> ! {
         sys::write_stderr(b"the main fiber waits in a destructor, and nobody will ever wake it: giving up\n");
         sys::abort();
     }

@@ -113,13 +113,14 @@ impl Core {
             0 => End::Over,
             _ if shared.expects() => End::Awaited,
             _ if self.phase.get() != phase::UNWIND => End::Deadlock,
-            _ if now - since >= GRACE_NS || !shared.has_foreign_threads() => End::Over,
+            _ if !shared.has_foreign_threads() => End::Over,
+            // The main fiber cannot be left, so it is waited for as long as somebody is there.
+            _ if now - since >= GRACE_NS && self.main.get().is_none() => End::Over,
             _ => End::Awaited,
         });
         self.quiet_since.set(end.map(|_| since));
         let over = match end {
-            // Unwound before its end, the others have not let it go on.
-            Some(End::Over) if self.main.get().is_some() => self.give_up_main(),
+            Some(End::Over) if self.main.get().is_some() => return self.detect_deadlock_of_main(),
             Some(End::Over) => true,
             Some(End::Deadlock) => return self.detect_deadlock(),
             Some(End::Awaited) | None => false,

@@ -1,8 +1,8 @@
 //! Error groups: a scope whose children may fail, and whose first error ends the rest.
 
 use super::{CancelledOp, Scope, ScopedJoinHandle};
-use crate::op::{Op, Receive, always, never};
-use crate::sync::{Pool, Pooled};
+use crate::op::{Op, Receive, always, choice};
+use crate::sync::{Permit, Semaphore};
 use std::fmt;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
@@ -67,7 +67,7 @@ pub struct TryScope<'scope, 'env: 'scope, E> {
     /// The first error. No code of users runs under the lock.
     first: Mutex<Option<E>>,
     /// Places for children, if there is a limit.
-    limit: OnceLock<Pool<()>>,
+    limit: OnceLock<Semaphore>,
 }
 
 impl<'scope, 'env, E: Send> TryScope<'scope, 'env, E> {
@@ -150,7 +150,7 @@ impl<'scope, 'env, E: Send> TryScope<'scope, 'env, E> {
     #[track_caller]
     pub fn limit(&self, n: usize) {
         assert!(
-            self.limit.set(Pool::new(n, || ())).is_ok(),
+            self.limit.set(Semaphore::new(n.min(Semaphore::MAX_PERMITS))).is_ok(),
             "the limit of this scope has been set before"
         );
     }
@@ -175,19 +175,14 @@ impl<'scope, 'env, E: Send> TryScope<'scope, 'env, E> {
         self.scope.running()
     }
 
-    fn place_op(&'scope self) -> impl Op<Output = Option<Pooled<()>>> + use<'scope, 'env, E> {
-        let limit = self.limit.get();
-        let unlimited = if limit.is_none() {
-            always(None).boxed()
-        } else {
-            never().boxed()
-        };
-        let limited = limit.map(|places| places.get_op().wrap(Some));
-        unlimited.or(limited.map_or_else(|| never().boxed(), Op::boxed))
+    pub(super) fn place_op(&'scope self) -> impl Op<Output = Option<Permit<'scope>>> + use<'scope, 'env, E> {
+        let taken = |place: Result<_, _>| Some(place.expect("nobody closes it"));
+        let limited = self.limit.get().map(|places| places.acquire_op().wrap(taken));
+        choice((limited.is_none().then(|| always(None)), limited))
     }
 
     #[track_caller]
-    fn spawn_at<F, T>(&'scope self, place: Option<Pooled<()>>, f: F) -> ScopedJoinHandle<'scope, Option<T>>
+    pub(super) fn spawn_at<F, T>(&'scope self, place: Option<Permit<'scope>>, f: F) -> ScopedJoinHandle<'scope, Option<T>>
     where
         F: FnOnce() -> Result<T, E> + Send + 'scope,
         T: Send + 'scope,

@@ -18,13 +18,21 @@ use std::fmt;
     label = "not a join handle",
     note = "`join_all` takes a slice of handles that `spawn`, `scope` or `spawn_blocking` returned: `join_all(&handles)`"
 )]
-pub trait Join {
+pub trait Join: sealed::Sealed {
     /// The result of the fiber.
     type Value;
 
     #[doc(hidden)]
     fn handle(&self) -> &JoinHandle<Self::Value>;
 }
+
+/// Nobody else says which handle it is: that has to be the same one each time, since a node is taken out where it was put in.
+mod sealed {
+    pub trait Sealed {}
+}
+
+impl<T> sealed::Sealed for JoinHandle<T> {}
+impl<T> sealed::Sealed for ScopedJoinHandle<'_, T> {}
 
 impl<T> Join for JoinHandle<T> {
     type Value = T;

@@ -4,6 +4,7 @@
 //! endless. Items, results and functions may borrow as well: each map is a [`scope()`], or lives in one.
 
 use super::{Scope, ScopedJoinHandle, TryScope, scope, try_scope};
+use crate::op::Op;
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::fmt;
@@ -99,8 +100,16 @@ where
     E: Send,
 {
     try_scope(|s| {
-        let children = spawn_each(s, items, limit, &f);
-        Ok(children.filter_map(|child| super::value_of(child.join())).collect())
+        let (mut results, mut running) = (Vec::new(), VecDeque::new());
+        // Not joined one by one as they are spawned: then each would wait for the one before it.
+        for child in spawn_each(s, items, limit, &f) {
+            running.push_back(child);
+            while running.front().is_some_and(ScopedJoinHandle::is_finished) {
+                results.extend(running.pop_front().and_then(|child| super::value_of(child.join())));
+            }
+        }
+        results.extend(running.into_iter().filter_map(|child| super::value_of(child.join())));
+        Ok(results)
     })
 }
 
@@ -157,9 +166,13 @@ where
         panicked.cancel();
         result
     };
-    items
-        .into_iter()
-        .map_while(move |item| (!s.is_cancelled()).then(|| s.spawn(move || run(item))))
+    let mut items = items.into_iter();
+    std::iter::from_fn(move || {
+        // Pulling may take long, and so may the wait for a place: what has been cancelled meanwhile goes no further.
+        let item = if s.is_cancelled() { None } else { items.next() }?;
+        let place = s.place_op().perform();
+        (!s.is_cancelled()).then(|| s.spawn_at(place, move || run(item)))
+    })
 }
 
 fn check_limit(limit: usize) {
