@@ -83,6 +83,31 @@ fn guards_can_be_shared_and_owned_ones_sent() {
     send::<RwLock<std::cell::Cell<u8>>>();
 }
 
+/// A choice does not wait for itself: what it wants to write does not keep it from reading.
+#[test]
+fn a_choice_of_both_does_not_wait_behind_itself() {
+    on_workers(&[1], |on| {
+        let lock = Arc::new(RwLock::new(7));
+        for swapped in [false, true] {
+            let writer = lock.write();
+            let theirs = lock.clone();
+            let waiter = waits(on, move || {
+                let (write, read) = (theirs.write_op().wrap(|guard| -*guard), theirs.read_op().wrap(|guard| *guard));
+                match swapped {
+                    true => choice((read, write)).perform(),
+                    false => choice((write, read)).perform(),
+                }
+            });
+            let theirs = lock.clone();
+            let behind = waits(on, move || *theirs.read());
+            let reader = RwLockWriteGuard::downgrade(writer);
+            assert_eq!((waiter.join(), behind.join()), (7, 7));
+            drop(reader);
+            assert!(lock.try_write().is_some());
+        }
+    });
+}
+
 #[test]
 fn maps_and_downgrades_guards() {
     everywhere(|on| {

@@ -153,6 +153,30 @@ fn who_is_told_and_takes_another_branch_tells_the_next() {
     });
 }
 
+/// Before the abort actions of the others, which may wait for whoever is next.
+#[test]
+fn who_is_told_and_takes_another_branch_tells_the_next_at_once() {
+    on_workers(&[1], |on| {
+        let ((tx, rx), (done, is_done)) = (channel::<()>(1), channel::<()>(1));
+        let mutex = Arc::new(Mutex::new(0));
+        let held = mutex.lock();
+        let (a, b) = (mutex.clone(), mutex.clone());
+        let first = waits(on, move || {
+            let action = never().on_abort(move || is_done.recv().unwrap());
+            biased((rx.recv_op().wrap(|v| v.unwrap()), action, a.lock_op().wrap(drop))).perform();
+        });
+        let second = waits(on, move || {
+            *b.lock() += 1;
+            done.send(()).unwrap();
+        });
+        drop(held);
+        tx.send(()).unwrap();
+        first.join();
+        second.join();
+        assert_eq!(*mutex.lock(), 1);
+    });
+}
+
 #[test]
 fn who_is_told_and_panics_tells_the_next() {
     on_workers(&[1], |on| {

@@ -1,6 +1,8 @@
 //! Counting down to zero, as Go's `WaitGroup` does.
 
 use crate::{join_all, mixed, panics_with};
+use fibers::op::choice;
+use fibers::sync::Mutex;
 use fibers::{Op, WaitGroup, channel, select};
 use fibers_tests::{Counter, On, everywhere, quiet_panic, rounds, under_stress};
 use std::sync::Arc;
@@ -128,6 +130,34 @@ fn an_arm_that_wins_and_one_that_loses() {
         }
         wg.done();
         wg.wait();
+    });
+}
+
+/// While a waiter is on its way to look again, because another branch was told to, it waits all the same.
+#[test]
+fn zero_reaches_who_looks_again() {
+    if cfg!(miri) {
+        return;
+    }
+    // On one worker nobody runs before the main fiber lets them.
+    On::Fibers(1).run(|on| {
+        let (wg, mutex, begun) = (WaitGroup::new(), Arc::new(Mutex::new(())), Counter::default());
+        wg.add(1);
+        let held = mutex.lock();
+        let theirs = (wg.clone(), mutex.clone(), begun.clone());
+        let waiter = on.spawn(move || {
+            theirs.2.add();
+            let done = theirs.0.wait_op().wrap(|()| "done");
+            choice((theirs.1.lock_op().wrap(|_| "locked"), done)).perform()
+        });
+        on.eventually(|| begun.get() == 1);
+        drop(held);
+        let held = mutex.try_lock().expect("who was told has not looked yet");
+        wg.done();
+        wg.add(1);
+        on.eventually(|| waiter.is_finished());
+        assert_eq!(waiter.join(), "done");
+        drop(held);
     });
 }
 

@@ -4,7 +4,7 @@ use fibers::op::{always, biased, choice, never};
 use fibers::sync::atomic::{AtomicU64, Waitable};
 use fibers::sync::{Broadcast, IVar, Lag, MVar, Mailbox, Swap, Watch};
 use fibers::{Op, Runtime, spawn, yield_now};
-use fibers_tests::{Drops, HANG, everywhere, panics_with, quiet_panic, watchdog};
+use fibers_tests::{Counter, Drops, HANG, everywhere, panics_with, quiet_panic, watchdog};
 use std::sync::Arc;
 
 /// A loser whose abort action panics: after the commit of the winner, and before its value is taken.
@@ -82,6 +82,40 @@ fn a_spoiled_send_is_told_all_the_same() {
         on.eventually(|| broadcast.waiting().0 == 1);
         panics_with("abort action", || spoil(broadcast.send_op(5)).perform().unwrap());
         assert_eq!(waiter.join(), Ok(5));
+    });
+}
+
+/// Its drop is counted, and panics if it is to.
+struct Undroppable(Counter, bool);
+
+impl Drop for Undroppable {
+    fn drop(&mut self) {
+        self.0.add();
+        if self.1 {
+            quiet_panic("no drop");
+        }
+    }
+}
+
+/// What a subscriber has not read goes with it, even if one of the values panics then; and those come in who wait for the room.
+#[test]
+fn a_value_that_panics_when_dropped_keeps_nobody_out() {
+    everywhere(|on| {
+        let (broadcast, drops) = (Broadcast::new(Lag::Block(3)), Counter::default());
+        let slow = broadcast.subscribe();
+        for i in 0..3 {
+            assert!(broadcast.send(Undroppable(drops.clone(), i == 0)).is_ok());
+        }
+        let senders: Vec<_> = (0..3)
+            .map(|_| {
+                let (theirs, value) = (broadcast.clone(), Undroppable(drops.clone(), false));
+                on.spawn(move || assert!(theirs.send(value).is_ok()))
+            })
+            .collect();
+        on.eventually(|| broadcast.waiting().1 == 3);
+        panics_with("no drop", || drop(slow));
+        senders.into_iter().for_each(|sender| sender.join());
+        assert_eq!((broadcast.len(), drops.get()), (0, 6));
     });
 }
 

@@ -326,6 +326,11 @@ impl<B: Branches> Branches for TimeoutBranches<B> {
         }
     }
 
+    fn concede(&mut self, winner: Option<usize>) {
+        let leaves = self.branches.leaves();
+        self.branches.concede(winner.filter(|leaf| *leaf < leaves));
+    }
+
     fn abandon(&mut self, winner: Option<usize>) {
         let leaves = self.branches.leaves();
         self.branches.abandon(winner.filter(|leaf| *leaf < leaves));

@@ -172,6 +172,12 @@ impl<B: Branches> Branches for OptionBranches<B> {
         self.some().leave(leaf);
     }
 
+    fn concede(&mut self, winner: Option<usize>) {
+        if let Some(branches) = &mut self.0 {
+            branches.concede(winner);
+        }
+    }
+
     fn abandon(&mut self, winner: Option<usize>) {
         if let Some(branches) = &mut self.0 {
             branches.abandon(winner);
@@ -396,6 +402,10 @@ impl<B: Branches + ?Sized> Branches for Box<B> {
 
     fn leave(&self, leaf: usize) {
         (**self).leave(leaf);
+    }
+
+    fn concede(&mut self, winner: Option<usize>) {
+        (**self).concede(winner);
     }
 
     fn abandon(&mut self, winner: Option<usize>) {

@@ -37,6 +37,11 @@ pub trait Branches {
         self.retract(leaf);
     }
 
+    /// Passes on what the leaves that have lost owe to others who wait: before [`abandon`](Self::abandon), in which code of the user
+    /// may take its time. Called only if the perform has been told to look again, and with the same `winner`.
+    #[inline]
+    fn concede(&mut self, _winner: Option<usize>) {}
+
     /// Settles nacks and abort actions once the outcome is known; `None`: no leaf of this subtree was chosen.
     /// The subtree of the winner is settled before any loser is told, so that a panic in an abort action cannot nack the winner.
     fn abandon(&mut self, winner: Option<usize>);

@@ -443,20 +443,18 @@ impl<P> Node<P> {
         result
     }
 
-    /// Unlinks the node, unless its decider has done so or it never was published; returns whether it did.
-    pub(crate) fn retract<S: State>(&self, source: &Source<S>, queue: impl FnOnce(&mut S) -> &mut Queue<P>) -> bool {
+    /// Unlinks the node, unless its decider has done so or it never was published.
+    pub(crate) fn retract<S: State>(&self, source: &Source<S>, queue: impl FnOnce(&mut S) -> &mut Queue<P>) {
         if !self.published.replace(false) {
-            return false;
+            return;
         }
         let mut state = source.lock();
         let inner = self.inner.get();
         // SAFETY: links are read and changed under the lock of the node's source, at which it has been published.
         unsafe {
-            let linked = Inner::links(inner).linked;
-            if linked {
+            if Inner::links(inner).linked {
                 queue(&mut state).unlink(inner);
             }
-            linked
         }
     }
 }
@@ -626,16 +624,6 @@ impl<P> Queue<P> {
     /// Tells up to a batch of all waiting nodes to look again; returns whether there are more.
     pub(crate) fn retry_all(&mut self, batch: &mut Batch) -> bool {
         self.each(batch, |_| true, None::<fn(&mut P)>)
-    }
-
-    /// The slot of the node that has waited longest. Its perform may have been decided elsewhere.
-    pub(crate) fn first(&self) -> Option<&P> {
-        // SAFETY: a linked node is alive while the lock is held, which the borrow of the queue proves (rule 1).
-        unsafe {
-            let node = self.head.as_ref()?;
-            node.witness.read();
-            Some(&node.slot)
-        }
     }
 
     /// Takes out the node that has waited longest and settles its perform as `exchange` says. `None`: nobody waits, or that

@@ -139,6 +139,8 @@ pub trait ForcedGroup {
     #[doc(hidden)]
     fn leave(&self, leaf: usize);
     #[doc(hidden)]
+    fn concede(&mut self, winner: Option<usize>);
+    #[doc(hidden)]
     fn abandon(&mut self, winner: Option<usize>);
     #[doc(hidden)]
     fn finish(&mut self, leaf: usize) -> Self::Output;
@@ -183,6 +185,10 @@ impl<G: ForcedGroup> Branches for ChoiceBranches<G> {
 
     fn leave(&self, leaf: usize) {
         self.group.leave(leaf);
+    }
+
+    fn concede(&mut self, winner: Option<usize>) {
+        self.group.concede(winner);
     }
 
     fn abandon(&mut self, winner: Option<usize>) {
@@ -290,6 +296,16 @@ macro_rules! tuples {
 
             fn leave(&self, leaf: usize) {
                 route!(leaf, $(&self.$i),+ => branch, branch.leave(leaf))
+            }
+
+            fn concede(&mut self, winner: Option<usize>) {
+                let mut base = 0;
+                $(
+                    let leaves = self.$i.leaves();
+                    self.$i.concede(within(winner, base, leaves));
+                    base += leaves;
+                )+
+                let _ = base;
             }
 
             fn abandon(&mut self, winner: Option<usize>) {
@@ -505,6 +521,13 @@ impl<C: Stored> ForcedGroup for Many<C> {
     fn leave(&self, leaf: usize) {
         let (branch, leaf) = self.find(leaf);
         self.branches.slice()[branch].leave(leaf);
+    }
+
+    fn concede(&mut self, winner: Option<usize>) {
+        let winner = winner.map(|leaf| self.find(leaf));
+        for (i, branch) in self.branches.slice_mut().iter_mut().enumerate() {
+            branch.concede(winner.filter(|(chosen, _)| *chosen == i).map(|(_, leaf)| leaf));
+        }
     }
 
     fn abandon(&mut self, winner: Option<usize>) {

@@ -82,11 +82,6 @@ impl<S: Side> Leaf<S> {
     pub(crate) fn slot(&mut self) -> &mut S::Slot {
         self.node.slot()
     }
-
-    /// As [`Branches::retract`]; returns whether the leaf was still waiting.
-    pub(crate) fn withdraw(&self) -> bool {
-        self.node.retract(self.side.source(), <S as Side>::queue)
-    }
 }
 
 impl<S: Side> Branches for Leaf<S> {
@@ -112,7 +107,7 @@ impl<S: Side> Branches for Leaf<S> {
     }
 
     fn retract(&self, _: usize) {
-        self.withdraw();
+        self.node.retract(self.side.source(), <S as Side>::queue);
     }
 
     #[inline]

@@ -315,6 +315,11 @@ macro_rules! forward_branches {
         }
 
         #[inline]
+        fn concede(&mut self, winner: Option<usize>) {
+            self.$field.concede(winner);
+        }
+
+        #[inline]
         fn kind(&self) -> $crate::sched::WaitKind {
             self.$field.kind()
         }

@@ -34,7 +34,7 @@ pub(crate) fn perform<B: Branches>(mut branches: B) -> B::Output {
     };
     let winner = match (polled, here) {
         (Some(leaf), _) => leaf,
-        (None, here) if branches.leaves() != 1 => choose(&branches, here),
+        (None, here) if branches.leaves() != 1 => choose(&mut branches, here),
         (None, Some(here)) => lone_on_fiber(&branches, here),
         (None, None) => lone_on_thread(&branches),
     };
@@ -178,24 +178,39 @@ fn lone_on_thread<B: Branches>(branches: &B) -> usize {
 /// Any other number of branches: poll, publish one source after the other, wait, retract the losers.
 ///
 /// A choice has a type of its own wherever it is written, so all this is used there alone, and inlined as the compiler likes.
-fn choose<B: Branches>(branches: &B, here: Option<Here>) -> usize {
-    loop {
-        if let Some(leaf) = poll(branches, here) {
-            return leaf;
+fn choose<B: Branches>(branches: &mut B, here: Option<Here>) -> usize {
+    let mut again = false;
+    let leaf = loop {
+        match choose_round(branches, here) {
+            Some(leaf) => break leaf,
+            None => again = true,
         }
-        let cell = Cell::new(Waiter::current(here));
-        let mut publication = Publication::new(branches, &cell, here, false);
-        if let Some(leaf) = publication.begin() {
-            return leaf;
-        }
-        let decision = match here.map(|here| park(branches, here)) {
-            None => publication.wait_on_thread(),
-            Some(Resumed::Ready) => decided(&cell),
-            Some(resumed) => publication.withdraw(resumed),
-        };
-        if let Decision::Branch(leaf) = publication.end(decision) {
-            return leaf;
-        }
+    };
+    if again {
+        branches.concede(Some(leaf));
+    }
+    leaf
+}
+
+/// `None` if the performer is told to look again.
+#[inline(always)]
+fn choose_round<B: Branches>(branches: &B, here: Option<Here>) -> Option<usize> {
+    if let Some(leaf) = poll(branches, here) {
+        return Some(leaf);
+    }
+    let cell = Cell::new(Waiter::current(here));
+    let mut publication = Publication::new(branches, &cell, here, false);
+    if let Some(leaf) = publication.begin() {
+        return Some(leaf);
+    }
+    let decision = match here.map(|here| park(branches, here)) {
+        None => publication.wait_on_thread(),
+        Some(Resumed::Ready) => decided(&cell),
+        Some(resumed) => publication.withdraw(resumed),
+    };
+    match publication.end(decision) {
+        Decision::Branch(leaf) => Some(leaf),
+        _ => None,
     }
 }
 

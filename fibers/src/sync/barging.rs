@@ -301,11 +301,13 @@ impl<A: MutexAccess> Branches for MutexBranches<A> {
         self.leaf.leave(leaf);
     }
 
-    fn abandon(&mut self, winner: Option<usize>) {
+    fn concede(&mut self, winner: Option<usize>) {
         if winner.is_none() {
             self.pass_on();
         }
     }
+
+    fn abandon(&mut self, _: Option<usize>) {}
 
     fn finish(&mut self, leaf: usize) -> A::Guard {
         self.seized.set(false);

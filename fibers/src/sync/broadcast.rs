@@ -19,6 +19,7 @@ use crate::prim::Arc;
 use crate::sched;
 use ring::{Position, Ring};
 use std::fmt;
+use std::mem;
 
 pub use ops::{BroadcastRecvOp, BroadcastSendOp};
 
@@ -89,10 +90,17 @@ impl<T> Shared<T> {
         self.tell_receivers();
     }
 
-    /// Takes a cursor out, and then what nobody else claims: one value at a time, each dropped outside of the lock, and with each the
-    /// first waiting sender comes in. Without subscribers there is room for all of those.
+    /// Takes a cursor out, and then what nobody else claims.
     fn unsubscribe(&self, key: usize) {
         self.0.lock().unsubscribe(key);
+        let unwinding = Tidying(self);
+        self.tidy();
+        mem::forget(unwinding);
+    }
+
+    /// Takes out what nobody claims: one value at a time, each dropped outside of the lock, and with each the first waiting sender
+    /// comes in. Without subscribers there is room for all of those.
+    fn tidy(&self) {
         loop {
             let mut ring = self.0.lock();
             let unclaimed = ring.pop_unclaimed();
@@ -101,8 +109,8 @@ impl<T> Shared<T> {
             if unclaimed.is_none() && sender.is_none() {
                 return;
             }
-            drop(unclaimed);
             self.welcome(sender);
+            drop(unclaimed);
         }
     }
 
@@ -117,6 +125,15 @@ impl<T> Shared<T> {
             sender.wake(sched::here());
             self.tell_receivers();
         }
+    }
+}
+
+/// While it exists, a value whose drop panics keeps neither the others in the ring nor the senders out of it.
+struct Tidying<'a, T>(&'a Shared<T>);
+
+impl<T> Drop for Tidying<'_, T> {
+    fn drop(&mut self) {
+        self.0.tidy();
     }
 }
 

@@ -2,17 +2,19 @@
 //!
 //! # Invariants
 //! 1. Either nobody holds it, or one writer, or any number of readers.
-//! 2. Who comes while somebody waits, waits behind. So readers do not pass a writer that waits, and a writer does not starve; nor do
-//!    readers, since a writer that is done lets all of them in that stand together at the head.
+//! 2. Who comes while somebody else waits, waits behind. So readers do not pass a writer that waits, and a writer does not starve;
+//!    nor do readers, since a writer that is done lets all of them in that stand together at the head. Several branches of one
+//!    perform do not wait for each other.
 //! 3. Whenever the source is unlocked for the last time by a party, the first that waits cannot be let in. Therefore whoever gives
 //!    the lock back looks at the head of the queue; and so does who waited and leaves, as it may have been what kept others out.
 //! 4. A lock that was handed over and does not become a guard, because something panics before that, is given back.
 
-use crate::op::cell::{Attempt, Batch, Locked, Me, Queue, RX_READY, Settled, Source, State, TX_READY};
+use crate::op::cell::{Attempt, Batch, Cell, Locked, Me, Queue, RX_READY, Source, State, TX_READY};
 use crate::op::leaf::{Leaf, Side};
 use crate::op::{Branches, Graph, Picker};
 use crate::prim::{Witness, const_fn};
 use crate::sched::{self, WaitKind};
+use std::cell::Cell as Plain;
 use std::marker::PhantomData;
 use std::mem;
 
@@ -26,9 +28,14 @@ pub struct RawRwLock {
 
 /// Who holds the lock, and who waits for it.
 struct RwState {
+    holders: Holders,
+    waiters: Queue<Ticket>,
+}
+
+#[derive(Clone, Copy)]
+struct Holders {
     readers: usize,
     writer: bool,
-    waiters: Queue<Ticket>,
 }
 
 /// For what somebody waits, and whether it has been given.
@@ -46,51 +53,58 @@ impl State for RwState {
     }
 }
 
-impl RwState {
-    /// Whether a reader or a writer gets along with those who hold the lock.
-    fn has_room(&self, write: bool) -> bool {
+impl Holders {
+    /// Whether a reader or a writer gets along with them.
+    fn have_room(self, write: bool) -> bool {
         !self.writer && (!write || self.readers == 0)
     }
 
-    /// Whether one that comes now need not wait.
-    fn may_enter(&self, write: bool) -> bool {
-        self.waiters.is_empty() && self.has_room(write)
-    }
-
-    fn enter(&mut self, write: bool) {
+    fn and(mut self, write: bool) -> Self {
         match write {
             true => self.writer = true,
             false => self.readers += 1,
         }
+        self
+    }
+}
+
+impl RwState {
+    /// Whether one that comes now need not wait.
+    fn may_enter(&self, write: bool) -> bool {
+        self.waiters.is_empty() && self.holders.have_room(write)
+    }
+
+    /// As above, by a perform that may wait here already with other branches.
+    fn may_enter_beside(&mut self, write: bool, own: &Cell) -> bool {
+        self.holders.have_room(write) && self.waiters.is_empty_but_for(Some(own))
+    }
+
+    fn enter(&mut self, write: bool) {
+        self.holders = self.holders.and(write);
     }
 
     fn leave(&mut self, write: bool) {
-        debug_assert!(if write { self.writer } else { self.readers > 0 }, "unlocked twice");
+        let Holders { readers, writer } = &mut self.holders;
+        debug_assert!(if write { *writer } else { *readers > 0 }, "unlocked twice");
         match write {
-            true => self.writer = false,
-            false => self.readers -= 1,
+            true => *writer = false,
+            false => *readers -= 1,
         }
     }
 
-    /// Lets in those at the head of the queue that can be, up to a batch of them; returns whether there are more.
+    /// Lets in those at the head of the queue that can be, up to a batch of them; returns whether there may be more.
     fn admit(&mut self, batch: &mut Batch) -> bool {
-        while let Some(&Ticket { write, .. }) = self.waiters.first() {
-            if !self.has_room(write) {
-                return false;
-            }
-            if batch.is_full() {
-                return true;
-            }
-            let admitted = self.waiters.settle_first(|ticket| {
+        let holders = Plain::new(self.holders);
+        let more = self.waiters.grant(
+            batch,
+            |ticket| holders.get().have_room(ticket.write),
+            |ticket| {
+                holders.set(holders.get().and(ticket.write));
                 ticket.holds = true;
-                Settled::Committed
-            });
-            if let Some(waiter) = admitted {
-                self.enter(write);
-                batch.push(waiter);
-            }
-        }
-        false
+            },
+        );
+        self.holders = holders.get();
+        more
     }
 }
 
@@ -98,8 +112,10 @@ impl RawRwLock {
     const_fn! {
         pub(super) const fn new() -> Self {
             let state = RwState {
-                readers: 0,
-                writer: false,
+                holders: Holders {
+                    readers: 0,
+                    writer: false,
+                },
                 waiters: Queue::new(),
             };
             RawRwLock {
@@ -234,7 +250,7 @@ impl<A: RwAccess, M: Mode> Side for RwLocking<A, M> {
     }
 
     fn attempt(&self, state: &mut RwState, ticket: &mut Ticket, me: &mut Me<'_>) -> Attempt {
-        if !state.may_enter(M::WRITE) {
+        if !state.may_enter_beside(M::WRITE, me.cell()) {
             return Attempt::Wait;
         }
         if !me.commit() {
@@ -296,11 +312,11 @@ impl<A: RwAccess, M: Mode> Branches for RwBranches<A, M> {
         self.0.publish(leaf, me)
     }
 
-    fn retract(&self, _: usize) {
-        if self.0.withdraw() {
-            let source = &self.raw().source;
-            admit(source, source.lock());
-        }
+    /// Those who stood behind may come in now; also if somebody who looked at the queue has taken this one out before.
+    fn retract(&self, leaf: usize) {
+        self.0.retract(leaf);
+        let source = &self.raw().source;
+        admit(source, source.lock());
     }
 
     fn leave(&self, leaf: usize) {

@@ -350,7 +350,7 @@ macro_rules! guards {
         }
 
         // SAFETY: the lock does not care which thread gives it back; the value may be dropped with the last `Arc`, hence `Send`, and
-        // it may be seen by other readers as well, hence `Sync` if there can be any.
+        // it may be seen by other readers as well, hence `Sync` if there can be any. (A writer becomes one only if it is `Sync`.)
         unsafe impl<T: ?Sized + $($bounds)+> Send for $Owned<T> {}
 
         impl<T: ?Sized> $Owned<T> {
@@ -457,8 +457,9 @@ impl<'a, T: ?Sized> RwLockWriteGuard<'a, T> {
     }
 }
 
-impl<T: ?Sized> OwnedRwLockWriteGuard<T> {
-    /// As [`RwLockWriteGuard::downgrade`].
+impl<T: ?Sized + Sync> OwnedRwLockWriteGuard<T> {
+    /// As [`RwLockWriteGuard::downgrade`]. The value has to be `Sync`: the guard may have been sent, and other readers be on the
+    /// thread that it has left.
     pub fn downgrade(guard: Self) -> OwnedRwLockReadGuard<T> {
         let guard = ManuallyDrop::new(guard);
         // SAFETY: the guard is not dropped, and its lock not used again: the `Arc` moves.

@@ -35,8 +35,11 @@ pub struct GroupState {
     count: isize,
     /// How often the counter has come to zero. A waiter's slot says in which round it came.
     round: u64,
-    waiters: Queue<u64>,
+    waiters: Queue<Joined>,
 }
+
+/// The round in which a waiter came, once it has come. It keeps that while it looks again and again.
+type Joined = Option<u64>;
 
 impl State for GroupState {
     fn readiness(&self) -> u32 {
@@ -118,7 +121,9 @@ impl WaitGroup {
         state.round += 1;
         let mut batch = Batch::new();
         loop {
-            let more = state.waiters.drain_while(&mut batch, |joined| *joined <= round);
+            let more = state
+                .waiters
+                .drain_while(&mut batch, |joined| joined.is_some_and(|joined| joined <= round));
             drop(state);
             batch.wake(sched::here());
             if !more {
@@ -223,7 +228,7 @@ impl<'a> Op for WaitGroupOp<'a> {
     const IMMEDIATE: bool = true;
 
     fn force(self) -> Self::Branches {
-        Leaf::new(Done(self.0), 0)
+        Leaf::new(Done(self.0), None)
     }
 
     fn graph(&self) -> Graph {
@@ -246,7 +251,7 @@ pub struct Done<'a>(&'a WaitGroup);
 
 impl Side for Done<'_> {
     type State = GroupState;
-    type Slot = u64;
+    type Slot = Joined;
     type Output = ();
 
     const READY: u32 = RX_READY;
@@ -256,20 +261,22 @@ impl Side for Done<'_> {
         &self.0.0
     }
 
-    fn attempt(&self, state: &mut GroupState, joined: &mut u64, me: &mut Me<'_>) -> Attempt {
-        *joined = state.round;
-        match state.count {
-            0 if me.commit() => Attempt::Done(None),
-            0 => Attempt::Lost,
-            _ => Attempt::Wait,
+    /// A performer that was told by another branch's source to look again has not been in the queue for a moment. If the counter
+    /// came to zero then, and has left it by now, that counts for it too.
+    fn attempt(&self, state: &mut GroupState, joined: &mut Joined, me: &mut Me<'_>) -> Attempt {
+        let joined = *joined.get_or_insert(state.round);
+        match state.count == 0 || joined < state.round {
+            false => Attempt::Wait,
+            true if me.commit() => Attempt::Done(None),
+            true => Attempt::Lost,
         }
     }
 
-    fn queue(state: &mut GroupState) -> &mut Queue<u64> {
+    fn queue(state: &mut GroupState) -> &mut Queue<Joined> {
         &mut state.waiters
     }
 
-    fn output(&mut self, _: &mut u64) {}
+    fn output(&mut self, _: &mut Joined) {}
 
     fn graph(&self) -> Graph {
         Graph::leaf(format!("wait group ({} to be done)", self.0.count()))
