@@ -16,7 +16,7 @@ const LONGEST: Duration = Duration::from_secs(1);
 /// spin. The pauses grow from 5 ms to 1 s, until a connection is taken.
 ///
 /// ```no_run
-/// use fibers::{go, net::{AcceptBackoff, TcpListener}};
+/// use fibers::{fiber::Builder, net::{AcceptBackoff, TcpListener}};
 /// fibers::run(|| -> std::io::Result<()> {
 ///     let listener = TcpListener::bind("127.0.0.1:7000")?;
 ///     let mut backoff = AcceptBackoff::new();
@@ -24,7 +24,7 @@ const LONGEST: Duration = Duration::from_secs(1);
 ///         match listener.accept() {
 ///             Ok((stream, _)) => {
 ///                 backoff.reset();
-///                 go!(spread; drop(stream));
+///                 Builder::new().spread().spawn(move || drop(stream))?;
 ///             }
 ///             Err(error) => backoff.wait(error)?,
 ///         }

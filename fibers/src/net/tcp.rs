@@ -205,13 +205,14 @@ fn set_size(fd: std::os::fd::BorrowedFd<'_>, option: SocketOption, bytes: usize)
 /// make it faster; one that starts a fiber for each connection does:
 ///
 /// ```no_run
-/// use fibers::{go, net::TcpListener};
-/// fibers::run(|| {
-///     let listener = TcpListener::bind("127.0.0.1:7000").unwrap();
+/// use fibers::{fiber::Builder, net::TcpListener};
+/// fibers::run(|| -> std::io::Result<()> {
+///     let listener = TcpListener::bind("127.0.0.1:7000")?;
 ///     for stream in listener.incoming() {
-///         let stream = stream.unwrap();
-///         go!(spread; { std::io::copy(&mut &stream, &mut &stream).ok(); });
+///         let stream = stream?;
+///         Builder::new().spread().spawn(move || std::io::copy(&mut &stream, &mut &stream))?;
 ///     }
+///     Ok(())
 /// });
 /// ```
 ///
