@@ -417,7 +417,8 @@ impl Builder {
         self
     }
 
-    /// Starts it on another worker than its siblings: for fibers that compute rather than communicate.
+    /// Starts it on the workers in turns: for connections, and for fibers that compute rather than communicate. Another worker takes
+    /// it over only if its own has been busy for 100 ms without starting it.
     pub fn spread(mut self) -> Self {
         self.place = Place::Spread;
         self

@@ -216,8 +216,8 @@ fn set_size(fd: std::os::fd::BorrowedFd<'_>, option: SocketOption, bytes: usize)
 /// });
 /// ```
 ///
-/// With `spread` the connections go to the workers in turns, also if all of them come at once; an idle worker may take some that a
-/// busy one has not come to. `worker = n` decides it for good.
+/// With `spread` the connections go to the workers in turns, also if all of them come at once. An idle worker takes some of another
+/// one only if that has been busy for 100 ms without starting them. `worker = n` decides it for good.
 pub struct TcpListener(Socket<std::net::TcpListener>);
 
 socket_type!(TcpListener, std::net::TcpListener, "std::net::TcpListener");

@@ -10,6 +10,17 @@ use super::task::{PARKED, Task};
 use super::unstarted::Shares;
 use crate::prim::plain::Ordering;
 
+/// How far a batch has been shared out among the workers: the further, the longer thieves leave it alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Settled {
+    /// Whoever has time may take of it.
+    No,
+    /// The others have their share of it.
+    Shared,
+    /// They are a share, dealt out because the user said so.
+    Dealt,
+}
+
 /// Fibers that wait for their first turn, oldest first.
 #[derive(Debug)]
 pub(super) struct Batch {
@@ -21,8 +32,8 @@ pub(super) struct Batch {
     born: u64,
     /// How many other workers have taken out of it.
     gone: u32,
-    /// The others have their share of it.
-    pub(super) settled: bool,
+    /// How far it has been shared out.
+    pub(super) settled: Settled,
     head: *mut Task,
     /// Meaningful while `head` is not null.
     tail: *mut Task,
@@ -36,7 +47,7 @@ impl Batch {
             first,
             born: first,
             gone: 0,
-            settled: false,
+            settled: Settled::No,
             head: null_mut(),
             tail: null_mut(),
             len: 0,

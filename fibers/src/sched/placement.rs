@@ -48,7 +48,7 @@ use std::panic::Location;
 use std::ptr::{NonNull, from_ref};
 
 use super::current::WaitKind;
-use super::idle::Spin;
+use super::idle::{Spin, Watching};
 use super::shared::Remote;
 use super::task::{PARKED, Task};
 use super::unstarted::Shares;
@@ -79,6 +79,7 @@ pub(super) struct Placement {
     /// Rule 3: what it has seen of each other worker, and taken last.
     pub(super) seen: Vec<Seen>,
     pub(super) taken: Option<Taken>,
+    pub(super) watching: Watching,
     deep: bool,
     pub(super) spin: Spin,
     pace: Pace,
@@ -91,6 +92,7 @@ impl Placement {
         Placement {
             seen: vec![Seen::default(); workers],
             taken: None,
+            watching: Watching::new(),
             deep: false,
             spin: Spin::new(),
             pace: Pace::default(),

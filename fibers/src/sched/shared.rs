@@ -124,9 +124,20 @@ impl Remote {
     /// is taken, if the runtime has ended.
     pub(super) fn hand_over(&self, tasks: &[NonNull<Task>]) -> bool {
         let taken = self.unstarted.push_oldest(tasks.iter().copied());
+        self.wake_for_unstarted();
+        taken
+    }
+
+    /// The same of one that the user wants to be spread: thieves see it, but leave it alone for long.
+    pub(super) fn deal(&self, task: NonNull<Task>) -> bool {
+        let taken = self.unstarted.push_dealt(task);
+        self.wake_for_unstarted();
+        taken
+    }
+
+    fn wake_for_unstarted(&self) {
         fence(Ordering::SeqCst); // pairs with the one of the sleeper: it sees the fibers, or is seen to sleep
         self.wake();
-        taken
     }
 
     /// Ends the worker's sleep, if it sleeps.

@@ -89,11 +89,12 @@ pub(super) fn spawn_from_outside<B: Body>(shared: &Arc<Shared>, spec: Spec, body
     let task = fiber.task().0;
     let sent = match place {
         // Thieves see it there, even if the worker is busy for long.
-        Place::Auto | Place::Spread if shared.several() => {
+        Place::Auto if shared.several() => {
             let sent = shared.workers[shared.next_spread()].hand_over(&[task]);
             shared.call_for_help();
             sent
         }
+        Place::Spread if shared.several() => shared.workers[shared.next_spread()].deal(task),
         // SAFETY: a new fiber; the caller holds the runtime.
         Place::Worker(n) => unsafe { shared.workers[n].send(task) },
         // SAFETY: as above.
@@ -144,7 +145,7 @@ impl Core {
                 self.fixed.push(self.slice(), task);
             }
             Place::Spread => {
-                self.shared.workers[self.shared.next_spread()].hand_over(&[task]);
+                self.shared.workers[self.shared.next_spread()].deal(task);
             }
             Place::Worker(n) if n == self.index => {
                 self.fixed.push(self.slice(), task);

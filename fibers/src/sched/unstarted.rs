@@ -15,6 +15,7 @@ use std::collections::VecDeque;
 use std::ptr::NonNull;
 
 use super::batch::Batch;
+pub(super) use super::batch::Settled;
 use super::task::Task;
 use crate::prim::Backoff;
 use crate::prim::plain::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -144,11 +145,10 @@ impl Unstarted {
         }
     }
 
-    /// Up to `count` of the oldest, in order, for another worker. A batch of which the others have their share is left out,
-    /// unless `any` is said.
-    pub(super) fn take_oldest(&self, count: usize, any: bool, out: &mut Vec<NonNull<Task>>) {
+    /// Up to `count` of the oldest, in order, for another worker, from batches that are shared out no further than `reach`.
+    pub(super) fn take_oldest(&self, count: usize, reach: Settled, out: &mut Vec<NonNull<Task>>) {
         self.with(|b| {
-            let taken = std::iter::from_fn(|| b.steal(any)).take(count);
+            let taken = std::iter::from_fn(|| b.steal(reach)).take(count);
             out.extend(taken);
         });
     }
@@ -171,6 +171,16 @@ impl Unstarted {
         self.with(|b| {
             !b.closed && {
                 b.push_oldest(tasks);
+                true
+            }
+        })
+    }
+
+    /// Adds one that was dealt to this worker. It starts after everything that was spawned here, in the order of the deal.
+    pub(super) fn push_dealt(&self, task: NonNull<Task>) -> bool {
+        self.with(|b| {
+            !b.closed && {
+                b.push_dealt(task);
                 true
             }
         })
@@ -288,6 +298,19 @@ impl Batches {
         }
     }
 
+    /// All that lie at the old end are one batch, however many they are: thieves look at every batch that is not for them.
+    fn push_dealt(&mut self, task: NonNull<Task>) {
+        let oldest = self.older.front_mut().unwrap_or(&mut self.newest);
+        if !oldest.is_empty() && oldest.settled == Settled::Dealt {
+            oldest.push(task);
+            self.len += 1;
+            self.next_sequence += 1;
+            return;
+        }
+        self.push_oldest(std::iter::once(task));
+        self.older.front_mut().unwrap_or(&mut self.newest).settled = Settled::Dealt;
+    }
+
     #[inline(always)]
     fn pop_newest(&mut self) -> Option<NonNull<Task>> {
         let task = self.newest.pop()?;
@@ -337,18 +360,20 @@ impl Batches {
         }
         self.len -= shares.waiting - self.newest.len();
         self.newest.slice = HANDED_OVER;
-        self.newest.settled |= settled;
+        if settled {
+            self.newest.settled = Settled::Shared;
+        }
         self.close_empty();
     }
 
-    /// The batch that a thief takes from: the oldest one, or the oldest that is not settled.
-    fn prey(&mut self, any: bool) -> Option<usize> {
-        let at = self.older.iter().position(|batch| any || !batch.settled);
-        at.or((any || !self.newest.settled).then_some(self.older.len()))
+    /// The batch that a thief takes from: the oldest one that is in reach.
+    fn prey(&mut self, reach: Settled) -> Option<usize> {
+        let at = self.older.iter().position(|batch| batch.settled <= reach);
+        at.or((self.newest.settled <= reach).then_some(self.older.len()))
     }
 
-    fn steal(&mut self, any: bool) -> Option<NonNull<Task>> {
-        self.prey(any).and_then(|at| self.steal_at(at))
+    fn steal(&mut self, reach: Settled) -> Option<NonNull<Task>> {
+        self.prey(reach).and_then(|at| self.steal_at(at))
     }
 
     fn steal_at(&mut self, at: usize) -> Option<NonNull<Task>> {
@@ -371,7 +396,7 @@ impl Batches {
         belongs: &impl Fn(NonNull<Task>) -> bool,
         out: &mut Vec<NonNull<Task>>,
     ) {
-        let Some(at) = self.prey(false) else { return };
+        let Some(at) = self.prey(Settled::No) else { return };
         let batch = if at == self.older.len() {
             &mut self.newest
         } else {
@@ -386,7 +411,9 @@ impl Batches {
         let (each, others) = (all / workers, all - all.div_ceil(workers));
         let owed = each.saturating_sub(already).min(others.saturating_sub(shares.gone));
         let count = owed.min(shares.waiting);
-        batch.settled = shares.gone + owed >= others;
+        if shares.gone + owed >= others {
+            batch.settled = Settled::Shared;
+        }
         out.extend((0..count).map_while(|_| self.steal_at(at)));
     }
 

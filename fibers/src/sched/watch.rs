@@ -16,7 +16,7 @@
 
 use super::current::WaitKind;
 use super::shared::Remote;
-use super::unstarted::Look;
+use super::unstarted::{Look, Settled};
 use super::worker::{BUDGET, Core};
 use crate::prim::plain::Ordering;
 
@@ -39,6 +39,10 @@ const PEACE_NS: u64 = 1_000_000;
 /// For how long the siblings of a shared batch are left to their worker: it may be reading a file before it feeds them. If it
 /// computes for longer than this somebody has to start them.
 const PATIENCE_NS: u64 = 10_000_000;
+/// The same of fibers that the user has spread. A server that takes a thousand connections at once and starts a fiber for each is
+/// busy for 10 to 20 ms before its worker starts those that it has dealt to itself. The others have nothing to do meanwhile, and
+/// with 10 ms they took them; then the connections stayed unevenly spread for as long as they lasted.
+const DEALT_NS: u64 = 100_000_000;
 /// How long a busy worker may not look at its poller before an idle one does it instead.
 const DEAF_NS: u64 = 1_000_000;
 
@@ -62,8 +66,8 @@ pub(super) enum Take {
     Probe,
     /// Half of what is there.
     Half,
-    /// Of what has been shared out as well: its worker takes too long.
-    Any,
+    /// One of what has been shared out, too: its worker takes too long.
+    Settled(Settled),
 }
 
 /// What a watcher remembers of another worker.
@@ -96,12 +100,19 @@ impl Seen {
         (self.since, self.old, self.shared) = (None, None, None);
     }
 
+    /// Everything that waits there, or a part of it, has been shared out.
+    fn there_are_shares(&mut self) {
+        self.shared = self.shared.or(self.since.map(|sight| sight.time));
+    }
+
     /// Decides by what has changed since the last looks.
     pub(super) fn judge(&mut self, sight: Sight) -> Take {
         let since = *self.since.get_or_insert(sight);
         let old = *self.old.get_or_insert(sight);
-        if self.shared.is_some_and(|at| sight.time.saturating_sub(at) >= PATIENCE_NS) {
-            return Take::Any;
+        match self.shared.map(|at| sight.time.saturating_sub(at)) {
+            Some(DEALT_NS..) => return Take::Settled(Settled::Dealt),
+            Some(PATIENCE_NS..) => return Take::Settled(Settled::Shared),
+            _ => {}
         }
         let is_old = sight.time.saturating_sub(old.time) >= OLD_NS;
         if is_old {
@@ -204,22 +215,19 @@ impl Core {
             return false;
         }
         let sight = seen.see(victim, queue, elapsed);
-        let (count, any) = match seen.judge(sight) {
+        let (count, reach) = match seen.judge(sight) {
             Take::Nothing => return false,
-            Take::Probe => (1, false),
-            Take::Half => (victim.unstarted.len().div_ceil(2), false),
-            Take::Any => (1, true),
+            Take::Probe => (1, Settled::No),
+            Take::Half => (victim.unstarted.len().div_ceil(2), Settled::No),
+            Take::Settled(reach) => (1, reach),
         };
-        drop(placement);
-        self.take_from(victim, count, any)
-    }
-
-    fn take_from(&self, victim: &Remote, count: usize, any: bool) -> bool {
         let mut tasks = Vec::new();
-        victim.unstarted.take_oldest(count, any, &mut tasks);
+        victim.unstarted.take_oldest(count, reach, &mut tasks);
         if tasks.is_empty() {
+            seen.there_are_shares();
             return false;
         }
+        drop(placement);
         self.placement.borrow_mut().taken = Some(Taken {
             victim: victim.index,
             count: tasks.len() as u32,
@@ -262,7 +270,7 @@ impl Core {
             .take_share(self.peers(), taken.count as usize, is_sibling, &mut tasks);
         let mut placement = self.placement.borrow_mut();
         let seen = &mut placement.seen[victim.index];
-        seen.shared = seen.shared.or(seen.since.map(|sight| sight.time));
+        seen.there_are_shares();
         drop(placement);
         !tasks.is_empty() && self.remote().unstarted.push_oldest(tasks.into_iter())
     }
@@ -394,9 +402,12 @@ mod tests {
     fn a_shared_batch_is_taken_after_all_if_its_worker_takes_too_long() {
         let mut watched = Watched::default();
         watched.look(0, 0, 8, 0, 0);
-        watched.seen.shared = watched.seen.since.map(|sight| sight.time);
-        assert_ne!(watched.look(PATIENCE_NS - 1, 0, 0, 0, 0), Take::Any);
-        assert_eq!(watched.look(1, 0, 0, 0, 0), Take::Any);
+        watched.seen.there_are_shares();
+        let settled = Take::Settled(Settled::Shared);
+        assert_ne!(watched.look(PATIENCE_NS - 1, 0, 0, 0, 0), settled);
+        assert_eq!(watched.look(1, 0, 0, 0, 0), settled);
+        assert_eq!(watched.look(DEALT_NS - PATIENCE_NS - 1, 0, 0, 0, 0), settled);
+        assert_eq!(watched.look(1, 0, 0, 0, 0), Take::Settled(Settled::Dealt));
         watched.seen.forget();
         assert_eq!(watched.look(PATIENCE_NS, 0, 0, 0, 0), Take::Nothing);
     }

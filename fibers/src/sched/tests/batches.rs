@@ -4,7 +4,7 @@ use std::ptr::NonNull;
 
 use super::super::random::Random;
 use super::super::task::{FiberRef, Task, allocate};
-use super::super::unstarted::{Shares, Unstarted};
+use super::super::unstarted::{Settled, Shares, Unstarted};
 use super::*;
 use crate::stack::{StackConfig, StackPool};
 
@@ -103,7 +103,7 @@ fn unstarted_fibers_come_out_as_from_plain_deques() {
                     assert_eq!(out.first().map(|t| id(*t)), model.remove(0, 0));
                 }
                 13 => {
-                    queue.take_oldest(3, true, &mut out);
+                    queue.take_oldest(3, Settled::Dealt, &mut out);
                     let expected: Vec<u64> = (0..3).filter_map(|_| model.remove(0, 0)).collect();
                     assert_eq!(out.iter().map(|t| id(*t)).collect::<Vec<_>>(), expected);
                 }
@@ -151,9 +151,9 @@ fn a_batch_is_shared_once() {
     let fibers = blocks(13);
     let queue = Unstarted::new(true);
     let push = |slice, ids: std::ops::Range<usize>| ids.for_each(|i| assert!(queue.push(slice, fibers[i].task().0)));
-    let take = |any| {
+    let take = |reach| {
         let mut out = Vec::new();
-        queue.take_oldest(1, any, &mut out);
+        queue.take_oldest(1, reach, &mut out);
         out.into_iter().map(id).collect::<Vec<_>>()
     };
     let share = |already, belongs: fn(u64) -> bool| {
@@ -164,18 +164,45 @@ fn a_batch_is_shared_once() {
     push(1, 0..10);
     push(2, 10..13);
     assert_eq!(queue.pop_oldest().map(id), Some(0), "its worker starts one");
-    assert_eq!(take(false), [1]);
+    assert_eq!(take(Settled::No), [1]);
     assert_eq!(share(1, |id| id > 5), [], "of another site");
     assert_eq!(share(1, |id| id < 10), [2, 3]);
-    assert_eq!(take(false), [4]);
+    assert_eq!(take(Settled::No), [4]);
     assert_eq!(share(1, |_| true), [5, 6]);
-    assert_eq!(take(false), [10], "both have their share of the first batch");
+    assert_eq!(take(Settled::No), [10], "both have their share of the first batch");
     assert_eq!(share(1, |_| true), []);
-    assert_eq!(take(false), [11]);
-    assert_eq!(take(true), [7]);
-    assert_eq!(take(true), [8]);
+    assert_eq!(take(Settled::No), [11]);
+    assert_eq!(take(Settled::Shared), [7]);
+    assert_eq!(take(Settled::Shared), [8]);
     assert_eq!([(); 3].map(|()| queue.pop_newest().map(id)), [Some(12), Some(9), None]);
-    assert_eq!(take(true), []);
+    assert_eq!(take(Settled::Shared), []);
+    for fiber in &fibers {
+        // SAFETY: in no queue, and never run.
+        unsafe { Task::release(fiber.task().0) };
+    }
+}
+
+#[test]
+fn what_was_dealt_starts_in_order_and_is_out_of_reach() {
+    let fibers = blocks(9);
+    let queue = Unstarted::new(true);
+    let take = |reach| {
+        let mut out = Vec::new();
+        queue.take_oldest(2, reach, &mut out);
+        out.into_iter().map(id).collect::<Vec<_>>()
+    };
+    (0..3).for_each(|i| assert!(queue.push_dealt(fibers[i].task().0)));
+    (3..5).for_each(|i| assert!(queue.push(1, fibers[i].task().0)));
+    (5..8).for_each(|i| assert!(queue.push_dealt(fibers[i].task().0)));
+    assert_eq!(take(Settled::No), [3, 4]);
+    assert_eq!(take(Settled::No), []);
+    assert_eq!(take(Settled::Shared), []);
+    assert_eq!(take(Settled::Dealt), [0, 1]);
+    assert!(queue.push_oldest(std::iter::once(fibers[8].task().0)));
+    assert_eq!(take(Settled::No), [8], "handed over, and not dealt");
+    let rest: Vec<_> = std::iter::from_fn(|| queue.pop_newest()).map(id).collect();
+    assert_eq!(rest, [2, 5, 6, 7]);
+    assert!(queue.is_empty() && queue.close().is_empty());
     for fiber in &fibers {
         // SAFETY: in no queue, and never run.
         unsafe { Task::release(fiber.task().0) };
