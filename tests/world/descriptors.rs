@@ -201,7 +201,7 @@ fn one_descriptor_twice_in_a_choice() {
 }
 
 #[test]
-fn closing_ends_all_waits_and_the_number_is_not_reused_meanwhile() {
+fn f37_closing_ends_all_waits_and_the_number_is_not_reused_meanwhile() {
     everywhere(|on| {
         let (reader, writer) = pipe();
         let started = Counter::default();
@@ -233,7 +233,7 @@ fn closing_ends_all_waits_and_the_number_is_not_reused_meanwhile() {
 
 /// A descriptor with the number of a closed one, and its events, are not mixed up with it.
 #[test]
-fn numbers_of_descriptors_are_used_again() {
+fn f36_numbers_of_descriptors_are_used_again() {
     under_stress(|on| {
         for _ in 0..rounds(100, 20_000) {
             let (reader, writer) = pipe();
@@ -251,7 +251,7 @@ fn numbers_of_descriptors_are_used_again() {
 
 /// What somebody else holds of a descriptor does not keep it watched.
 #[test]
-fn a_duplicate_that_outlives_a_descriptor_wakes_nobody() {
+fn f36_a_duplicate_that_outlives_a_descriptor_wakes_nobody() {
     everywhere(|on| {
         let (reader, writer) = io::pipe().unwrap();
         let duplicate = reader.try_clone().unwrap();
@@ -274,7 +274,7 @@ fn a_duplicate_that_outlives_a_descriptor_wakes_nobody() {
 }
 
 #[test]
-fn files_are_refused_with_advice() {
+fn f38_files_are_refused_with_advice() {
     let error = Fd::new(std::fs::File::open("/proc/self/exe").unwrap()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidInput);
     assert!(error.to_string().contains("spawn_blocking"), "{error}");
@@ -333,7 +333,7 @@ fn runs_end_and_descriptors_live_on() {
 
 /// Whoever waits for a descriptor that a runtime watches goes on when that run ends.
 #[test]
-fn a_run_ends_while_others_wait_for_its_descriptors() {
+fn f44_a_run_ends_while_others_wait_for_its_descriptors() {
     watchdog(HANG, || {
         for round in 0..rounds(20, 2_000) {
             let (reader, writer) = pipe();

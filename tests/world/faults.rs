@@ -20,9 +20,8 @@ fn some(times: u64, errno: i32) -> Fault {
     Fault { after: 0, times, errno }
 }
 
-/// FAULTS 31.
 #[test]
-fn interrupted_calls_are_repeated() {
+fn f31_interrupted_calls_are_repeated() {
     on_workers(&[1], |_| {
         let faults = [
             Call::RecvMsg,
@@ -57,9 +56,9 @@ fn interrupted_calls_are_repeated() {
     });
 }
 
-/// FAULTS 32: the calls do less than they were asked for, and what looks like the end of the data is none.
+/// The calls do less than they were asked for, and what looks like the end of the data is none.
 #[test]
-fn calls_that_do_little_add_up() {
+fn f32_calls_that_do_little_add_up() {
     on_workers(&[1], |_| {
         for bytes in [1, 7] {
             let _send = scoped(Call::SendMsg, Fault::short(bytes));
@@ -77,9 +76,8 @@ fn calls_that_do_little_add_up() {
     });
 }
 
-/// FAULTS 33.
 #[test]
-fn a_connection_that_was_reset_is_an_error() {
+fn f33_a_connection_that_was_reset_is_an_error() {
     on_workers(&[1, 2], |on| {
         let (near, far) = pair();
         let reading = on.spawn(move || {
@@ -95,10 +93,10 @@ fn a_connection_that_was_reset_is_an_error() {
     });
 }
 
-/// FAULTS 33: with the signal at its default action, as in a program that is not written in Rust.
+/// With the signal at its default action, as in a program that is not written in Rust.
 #[test]
-fn no_write_to_a_socket_raises_a_signal() {
-    let output = subprocess("faults::no_write_to_a_socket_raises_a_signal", || {
+fn f33_no_write_to_a_socket_raises_a_signal() {
+    let output = subprocess("faults::f33_no_write_to_a_socket_raises_a_signal", || {
         // SAFETY: the default action is a valid one.
         unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
         fibers::run(|| {
@@ -113,9 +111,9 @@ fn no_write_to_a_socket_raises_a_signal() {
     assert!(output.status.success(), "{output:?}");
 }
 
-/// FAULTS 34: without descriptors a server that backs off neither fails nor spins.
+/// Without descriptors a server that backs off neither fails nor spins.
 #[test]
-fn a_server_without_descriptors_goes_on() {
+fn f34_a_server_without_descriptors_goes_on() {
     on_workers(&[1], |_| {
         let (listener, address) = listen();
         let faults = scoped(Call::Accept, some(3, libc::EMFILE));
@@ -147,9 +145,8 @@ fn a_server_without_descriptors_goes_on() {
     });
 }
 
-/// FAULTS 35.
 #[test]
-fn a_connection_that_was_given_up_does_not_end_the_listener() {
+fn f35_a_connection_that_was_given_up_does_not_end_the_listener() {
     on_workers(&[1], |_| {
         let (listener, address) = listen();
         let _client = std::net::TcpStream::connect(address).unwrap();
@@ -161,9 +158,9 @@ fn a_connection_that_was_given_up_does_not_end_the_listener() {
     });
 }
 
-/// FAULTS 38: what cannot be registered is an error for the one who waits, and for nobody later.
+/// What cannot be registered is an error for the one who waits, and for nobody later.
 #[test]
-fn a_descriptor_that_cannot_be_watched_is_an_error() {
+fn f38_a_descriptor_that_cannot_be_watched_is_an_error() {
     on_workers(&[1], |_| {
         let (near, far) = UnixStream::pair().unwrap();
         for errno in [libc::ENOSPC, libc::ENOMEM] {
@@ -226,7 +223,7 @@ fn a_driver_that_does_not_start_leaves_nothing_behind() {
 
 /// Nobody can look up a name: that is an error, and no panic.
 #[test]
-fn a_look_up_without_a_thread_is_an_error() {
+fn f43_a_look_up_without_a_thread_is_an_error() {
     on_workers(&[1], |_| {
         let fault = scoped(Call::Thread, Fault::always(libc::EAGAIN));
         for limit in [None, Some(Duration::from_secs(3600))] {

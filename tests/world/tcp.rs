@@ -305,7 +305,7 @@ fn timeouts_and_deadlines() {
 }
 
 #[test]
-fn closing_ends_all_calls() {
+fn f37_closing_ends_all_calls() {
     everywhere(|on| {
         let (near, far) = pair();
         let near = Arc::new(near);
@@ -529,7 +529,7 @@ impl Silent {
 }
 
 #[test]
-fn a_peer_that_does_not_answer_is_given_up() {
+fn f43_a_peer_that_does_not_answer_is_given_up() {
     everywhere(|_| {
         let silent = Silent::new();
         let open = descriptors();
@@ -578,7 +578,7 @@ fn shards_share_an_address() {
 }
 
 #[test]
-fn a_run_ends_while_its_connections_wait() {
+fn f44_a_run_ends_while_its_connections_wait() {
     watchdog(HANG, || {
         for workers in [1, 2] {
             let (near, far) = pair();
