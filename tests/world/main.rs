@@ -4,7 +4,10 @@
 mod datagrams;
 mod descriptors;
 mod faults;
+mod hogs;
 mod local;
 mod memory;
+mod shutdown;
 mod tcp;
 mod unchanged;
+mod unreachable;
