@@ -249,6 +249,58 @@ fn f36_numbers_of_descriptors_are_used_again() {
     });
 }
 
+/// Two events come together; the fiber of the first closes the descriptor of the second, and opens another one with its number.
+#[test]
+fn f36_an_event_of_before_is_not_the_new_ones() {
+    on_workers(&[1, 2], |_| {
+        for _ in 0..rounds(50, 5_000) {
+            let ((first, tell_first), (second, tell_second)) = (pipe(), pipe());
+            let late = second.read_op(&mut [0]).timeout(Duration::from_micros(50)).perform();
+            assert!(late.is_err(), "it is watched now");
+            let fiber = fibers::spawn(move || {
+                read_byte(&first).unwrap();
+                drop(second);
+                let (third, tell_third) = pipe();
+                let early = third.read_op(&mut [0]).timeout(Duration::from_micros(50)).perform();
+                assert!(early.is_err(), "nothing was written to this one");
+                (&*tell_third).write_all(b"3").unwrap();
+                assert_eq!(read_byte(&third).unwrap(), b'3');
+            });
+            fibers::yield_now();
+            (&*tell_second).write_all(b"2").unwrap();
+            (&*tell_first).write_all(b"1").unwrap();
+            fiber.join().unwrap();
+        }
+    });
+}
+
+/// Whoever reads while another one closes gets an error, never what belongs to the next descriptor of that number.
+#[test]
+fn f37_a_reused_number_is_never_read() {
+    under_stress(|on| {
+        for _ in 0..rounds(50, 5_000) {
+            let (reader, writer) = pipe();
+            let tasks: Vec<_> = (0..3)
+                .map(|_| {
+                    let reader = reader.clone();
+                    on.spawn(move || read_byte(&reader))
+                })
+                .collect();
+            on.pause();
+            reader.close();
+            drop((reader, writer));
+            let others: Vec<_> = (0..3).map(|_| io::pipe().unwrap()).collect();
+            others.iter().for_each(|(_, writer)| (&*writer).write_all(b"!").unwrap());
+            for task in tasks {
+                assert_closed(&task.join().unwrap_err());
+            }
+            for (reader, _) in &others {
+                assert_eq!((&*reader).read(&mut [0]).unwrap(), 1, "nobody else has read it");
+            }
+        }
+    });
+}
+
 /// What somebody else holds of a descriptor does not keep it watched.
 #[test]
 fn f36_a_duplicate_that_outlives_a_descriptor_wakes_nobody() {

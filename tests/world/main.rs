@@ -8,6 +8,7 @@ mod hogs;
 mod local;
 mod memory;
 mod shutdown;
+mod slow_peers;
 mod tcp;
 mod unchanged;
 mod unreachable;
