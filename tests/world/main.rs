@@ -5,6 +5,7 @@ mod datagrams;
 mod descriptors;
 mod faults;
 mod hogs;
+mod interrupted;
 mod local;
 mod memory;
 mod shutdown;
