@@ -279,7 +279,7 @@ fn f36_an_event_of_before_is_not_the_new_ones() {
 fn f37_a_reused_number_is_never_read() {
     under_stress(|on| {
         for _ in 0..rounds(50, 5_000) {
-            let (reader, writer) = pipe();
+            let (reader, _writer) = pipe();
             let tasks: Vec<_> = (0..3)
                 .map(|_| {
                     let reader = reader.clone();
@@ -288,7 +288,7 @@ fn f37_a_reused_number_is_never_read() {
                 .collect();
             on.pause();
             reader.close();
-            drop((reader, writer));
+            drop(reader);
             let others: Vec<_> = (0..3).map(|_| io::pipe().unwrap()).collect();
             others.iter().for_each(|(_, writer)| (&*writer).write_all(b"!").unwrap());
             for task in tasks {

@@ -1,6 +1,7 @@
 //! Descriptors, sockets, files, processes and signals.
 #![cfg(not(loom))]
 
+mod crowd;
 mod datagrams;
 mod descriptors;
 mod faults;
