@@ -172,7 +172,7 @@ fn f41_children_without_pidfds() {
             let ids = [killed.id(), dropped.id()];
             drop((killed, dropped));
             on.eventually(|| ids.into_iter().all(gone));
-            let marker = format!("601.{}.{refusal}", std::process::id());
+            let marker = format!("6{refusal}.{}", std::process::id());
             let _no_thread = scoped(Call::Thread, Fault::always(libc::EAGAIN));
             let error = Command::new("sleep").arg(&marker).spawn().unwrap_err();
             assert_eq!(error.raw_os_error(), Some(libc::EAGAIN));
