@@ -325,12 +325,32 @@ impl Counter {
 ///
 /// `child` ends the process itself if it is to end in a particular way; otherwise the process succeeds when it returns.
 pub fn subprocess(test: &str, child: impl FnOnce()) -> Output {
-    const CHILD: &str = "FIBERS_TEST_CHILD";
-    if std::env::var_os(CHILD).is_some() {
+    subprocess_under(&[], test, child)
+}
+
+/// What a subprocess finds in its environment.
+const CHILD: &str = "FIBERS_TEST_CHILD";
+
+/// Whether this is the process that [`subprocess`] has started.
+pub fn is_subprocess() -> bool {
+    std::env::var_os(CHILD).is_some()
+}
+
+/// As [`subprocess`], with the process run by a program, such as a tracer, whose command line comes before its own.
+pub fn subprocess_under(tracer: &[&str], test: &str, child: impl FnOnce()) -> Output {
+    if is_subprocess() {
         child();
         std::process::exit(0);
     }
-    let mut command = Command::new(std::env::current_exe().expect("a test binary has a path"));
+    let binary = std::env::current_exe().expect("a test binary has a path");
+    let mut command = match tracer {
+        [] => Command::new(binary),
+        [program, args @ ..] => {
+            let mut command = Command::new(program);
+            command.args(args).arg(binary);
+            command
+        }
+    };
     command.args([test, "--exact", "--nocapture", "--test-threads=1"]);
     let output = finish(command.env(CHILD, "1"));
     let ran = String::from_utf8_lossy(&output.stdout);
@@ -352,6 +372,36 @@ pub fn finish(command: &mut Command) -> Output {
         thread::sleep(Duration::from_millis(2));
     }
     child.wait_with_output().expect("its output can be read")
+}
+
+/// What the system counts for this process.
+pub mod memory {
+    /// The memory that it uses, in bytes (resident set size).
+    pub fn now() -> usize {
+        status("VmRSS:")
+    }
+
+    /// The most that it has ever used, in bytes.
+    pub fn peak() -> usize {
+        status("VmHWM:")
+    }
+
+    fn status(name: &str) -> usize {
+        let text = std::fs::read_to_string("/proc/self/status").expect("a process can look at itself");
+        let value = text
+            .lines()
+            .find_map(|line| line.strip_prefix(name))
+            .expect("the kernel tells it");
+        let kib: usize = value.trim().trim_end_matches(" kB").parse().expect("a number");
+        kib << 10
+    }
+}
+
+/// Says, so that nobody misses it, that a test has not been made.
+pub fn skipped(why: &str) {
+    let test = thread::current().name().unwrap_or("a test").to_owned();
+    // Not by a macro, whose output would be captured and lost.
+    let _ = writeln!(io::stderr(), "### SKIPPED {test}: {why}");
 }
 
 /// Panics unless `count` of `total` is what a coin of probability `p` gives, within six standard deviations.

@@ -15,12 +15,14 @@
 //!
 //! A call that a signal interrupts is repeated; none says `WouldBlock`; none raises SIGPIPE.
 //!
-//! Names are looked up on the blocking pool (on a plain thread: by that thread). [`ToSocketAddrs`] says what counts as an address.
+//! Names are looked up on the blocking pool; on a plain thread by that thread, or by another one if there is a time limit. At most 32
+//! look-ups run at a time, those counted that were given up and still hang. [`ToSocketAddrs`] says what counts as an address.
 
 mod accept;
 mod connect;
 mod copy;
 mod deadline;
+mod look_up;
 mod names;
 mod socket;
 mod split;

@@ -3,6 +3,8 @@
 //! [`Command`] describes a program, [`Child`] is one that runs. Its end is seen through a pidfd (a descriptor for a process): no
 //! handler for SIGCHLD is installed, nobody waits for "any child", and children that other parts of the program have
 //! started are left alone. A signal goes through the pidfd as well, so it never reaches a stranger who has inherited the number.
+//! (Where the kernel refuses pidfds, because it is older than 5.3 or a sandbox forbids them, a thread waits for each child that runs, of
+//! which there may be 128, and a signal goes to the number, as long as nobody has asked for the status.)
 //!
 //! # No zombies
 //! A process that has ended stays in the process table until its parent has asked for its status. A [`Child`] that is dropped without
@@ -15,6 +17,7 @@
 
 mod child;
 mod command;
+mod end;
 mod orphans;
 
 pub use child::{Child, ChildStderr, ChildStdin, ChildStdout, Unfinished};

@@ -4,7 +4,7 @@ use fibers::fault::{Call, Fault, scoped};
 use fibers::process::{Child, Command, Stdio, Unfinished};
 use fibers::signal::Signal;
 use fibers::{Cond, Op, Runtime, Shutdown, op, select, spawn, time};
-use fibers_tests::{HANG, On, everywhere, on_workers, rounds, runtime, under_stress, watchdog};
+use fibers_tests::{HANG, On, everywhere, on_workers, rounds, runtime, subprocess, under_stress, watchdog};
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::sync::Arc;
@@ -145,6 +145,73 @@ fn f41_a_dropped_child_is_reaped_without_a_caretaker() {
     }
     drop(stdin);
     On::Threads.eventually(|| Command::new("true").status().is_ok() && gone(id));
+}
+
+/// As on an old kernel, or in a sandbox: a thread waits for each.
+#[test]
+fn f41_children_without_pidfds() {
+    for refusal in [libc::ENOSYS, libc::EPERM] {
+        everywhere(|on| {
+            let _fault = scoped(Call::PidfdOpen, Fault::always(refusal));
+            assert_eq!(sh("exit 7").status().unwrap().code(), Some(7));
+            assert_eq!(Command::new("echo").arg("x").output().unwrap().stdout, b"x\n");
+            let mut child = Command::new("sleep").arg("600").process_group(0).spawn().unwrap();
+            assert!(child.wait_op().timeout(Duration::from_millis(1)).perform().is_err());
+            child.signal(Signal::TERM).unwrap();
+            assert_eq!(child.wait().unwrap().signal(), Some(libc::SIGTERM));
+            child.kill().unwrap();
+            let child = sh("exit 3").spawn().unwrap();
+            on.eventually(|| child.try_wait().unwrap().is_some());
+            assert_eq!(
+                child.wait_op().perform().unwrap().code(),
+                Some(3),
+                "whoever waits hears of it as well"
+            );
+            let killed = Command::new("sleep").arg("600").kill_on_drop(true).spawn().unwrap();
+            let dropped = Command::new("true").spawn().unwrap();
+            let ids = [killed.id(), dropped.id()];
+            drop((killed, dropped));
+            on.eventually(|| ids.into_iter().all(gone));
+            let marker = format!("6{refusal}.{}", std::process::id());
+            let _no_thread = scoped(Call::Thread, Fault::always(libc::EAGAIN));
+            let error = Command::new("sleep").arg(&marker).spawn().unwrap_err();
+            assert_eq!(error.raw_os_error(), Some(libc::EAGAIN));
+            assert!(!has_process_with_argument(&marker), "neither a process nor a zombie");
+        });
+    }
+}
+
+/// In a process of its own, where nobody else waits by such threads.
+#[test]
+fn f41_threads_that_wait_for_children_are_bounded() {
+    const MOST: usize = 128;
+    let output = subprocess("children::f41_threads_that_wait_for_children_are_bounded", || {
+        On::Threads.run(|on| {
+            let _fault = scoped(Call::PidfdOpen, Fault::always(libc::ENOSYS));
+            let cat = || Command::new("cat").stdin(Stdio::piped()).spawn();
+            let mut children: Vec<_> = (0..MOST).map(|_| cat().unwrap()).collect();
+            let marker = format!("600.{}", std::process::id());
+            let error = Command::new("sleep").arg(&marker).spawn().unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::ResourceBusy, "{error}");
+            assert!(error.to_string().contains("128 threads wait"), "{error}");
+            assert!(!has_process_with_argument(&marker), "neither a process nor a zombie");
+            assert!(children.pop().unwrap().wait().unwrap().success());
+            on.eventually(|| cat().is_ok());
+        });
+    });
+    assert!(output.status.success(), "{output:?}");
+}
+
+/// Without pidfds to send signals by, they go to the number, while it is the child's.
+#[test]
+fn f41_signals_without_pidfds() {
+    everywhere(|_| {
+        let _fault = scoped(Call::PidfdSendSignal, Fault::always(libc::ENOSYS));
+        let mut child = Command::new("sleep").arg("600").spawn().unwrap();
+        child.kill().unwrap();
+        assert_eq!(child.wait().unwrap().signal(), Some(libc::SIGKILL));
+        child.kill().unwrap();
+    });
 }
 
 #[test]

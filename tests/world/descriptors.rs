@@ -201,7 +201,7 @@ fn one_descriptor_twice_in_a_choice() {
 }
 
 #[test]
-fn closing_ends_all_waits_and_the_number_is_not_reused_meanwhile() {
+fn f37_closing_ends_all_waits_and_the_number_is_not_reused_meanwhile() {
     everywhere(|on| {
         let (reader, writer) = pipe();
         let started = Counter::default();
@@ -233,7 +233,7 @@ fn closing_ends_all_waits_and_the_number_is_not_reused_meanwhile() {
 
 /// A descriptor with the number of a closed one, and its events, are not mixed up with it.
 #[test]
-fn numbers_of_descriptors_are_used_again() {
+fn f36_numbers_of_descriptors_are_used_again() {
     under_stress(|on| {
         for _ in 0..rounds(100, 20_000) {
             let (reader, writer) = pipe();
@@ -249,9 +249,61 @@ fn numbers_of_descriptors_are_used_again() {
     });
 }
 
+/// Two events come together; the fiber of the first closes the descriptor of the second, and opens another one with its number.
+#[test]
+fn f36_an_event_of_before_is_not_the_new_ones() {
+    on_workers(&[1, 2], |_| {
+        for _ in 0..rounds(50, 5_000) {
+            let ((first, tell_first), (second, tell_second)) = (pipe(), pipe());
+            let late = second.read_op(&mut [0]).timeout(Duration::from_micros(50)).perform();
+            assert!(late.is_err(), "it is watched now");
+            let fiber = fibers::spawn(move || {
+                read_byte(&first).unwrap();
+                drop(second);
+                let (third, tell_third) = pipe();
+                let early = third.read_op(&mut [0]).timeout(Duration::from_micros(50)).perform();
+                assert!(early.is_err(), "nothing was written to this one");
+                (&*tell_third).write_all(b"3").unwrap();
+                assert_eq!(read_byte(&third).unwrap(), b'3');
+            });
+            fibers::yield_now();
+            (&*tell_second).write_all(b"2").unwrap();
+            (&*tell_first).write_all(b"1").unwrap();
+            fiber.join().unwrap();
+        }
+    });
+}
+
+/// Whoever reads while another one closes gets an error, never what belongs to the next descriptor of that number.
+#[test]
+fn f37_a_reused_number_is_never_read() {
+    under_stress(|on| {
+        for _ in 0..rounds(50, 5_000) {
+            let (reader, _writer) = pipe();
+            let tasks: Vec<_> = (0..3)
+                .map(|_| {
+                    let reader = reader.clone();
+                    on.spawn(move || read_byte(&reader))
+                })
+                .collect();
+            on.pause();
+            reader.close();
+            drop(reader);
+            let others: Vec<_> = (0..3).map(|_| io::pipe().unwrap()).collect();
+            others.iter().for_each(|(_, writer)| (&*writer).write_all(b"!").unwrap());
+            for task in tasks {
+                assert_closed(&task.join().unwrap_err());
+            }
+            for (reader, _) in &others {
+                assert_eq!((&*reader).read(&mut [0]).unwrap(), 1, "nobody else has read it");
+            }
+        }
+    });
+}
+
 /// What somebody else holds of a descriptor does not keep it watched.
 #[test]
-fn a_duplicate_that_outlives_a_descriptor_wakes_nobody() {
+fn f36_a_duplicate_that_outlives_a_descriptor_wakes_nobody() {
     everywhere(|on| {
         let (reader, writer) = io::pipe().unwrap();
         let duplicate = reader.try_clone().unwrap();
@@ -274,7 +326,7 @@ fn a_duplicate_that_outlives_a_descriptor_wakes_nobody() {
 }
 
 #[test]
-fn files_are_refused_with_advice() {
+fn f38_files_are_refused_with_advice() {
     let error = Fd::new(std::fs::File::open("/proc/self/exe").unwrap()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidInput);
     assert!(error.to_string().contains("spawn_blocking"), "{error}");
@@ -333,7 +385,7 @@ fn runs_end_and_descriptors_live_on() {
 
 /// Whoever waits for a descriptor that a runtime watches goes on when that run ends.
 #[test]
-fn a_run_ends_while_others_wait_for_its_descriptors() {
+fn f44_a_run_ends_while_others_wait_for_its_descriptors() {
     watchdog(HANG, || {
         for round in 0..rounds(20, 2_000) {
             let (reader, writer) = pipe();

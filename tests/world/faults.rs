@@ -5,9 +5,9 @@ use fibers::Op;
 use fibers::fault::{Call, Fault, scoped};
 use fibers::io::Fd;
 use fibers::net::{AcceptBackoff, TcpStream, UnixStream};
-use fibers_tests::{on_workers, subprocess};
+use fibers_tests::{Counter, everywhere, on_workers, rounds, subprocess};
 use std::io::{self, ErrorKind, Read, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::time::{Duration, Instant};
 
 const ONCE: Fault = Fault {
@@ -20,9 +20,8 @@ fn some(times: u64, errno: i32) -> Fault {
     Fault { after: 0, times, errno }
 }
 
-/// FAULTS 31.
 #[test]
-fn interrupted_calls_are_repeated() {
+fn f31_interrupted_calls_are_repeated() {
     on_workers(&[1], |_| {
         let faults = [
             Call::RecvMsg,
@@ -57,9 +56,9 @@ fn interrupted_calls_are_repeated() {
     });
 }
 
-/// FAULTS 32: the calls do less than they were asked for, and what looks like the end of the data is none.
+/// The calls do less than they were asked for, and what looks like the end of the data is none.
 #[test]
-fn calls_that_do_little_add_up() {
+fn f32_calls_that_do_little_add_up() {
     on_workers(&[1], |_| {
         for bytes in [1, 7] {
             let _send = scoped(Call::SendMsg, Fault::short(bytes));
@@ -77,9 +76,8 @@ fn calls_that_do_little_add_up() {
     });
 }
 
-/// FAULTS 33.
 #[test]
-fn a_connection_that_was_reset_is_an_error() {
+fn f33_a_connection_that_was_reset_is_an_error() {
     on_workers(&[1, 2], |on| {
         let (near, far) = pair();
         let reading = on.spawn(move || {
@@ -95,10 +93,26 @@ fn a_connection_that_was_reset_is_an_error() {
     });
 }
 
-/// FAULTS 33: with the signal at its default action, as in a program that is not written in Rust.
+/// An empty read or write is over at once, whether or not there is anything to be read or room to be written to.
 #[test]
-fn no_write_to_a_socket_raises_a_signal() {
-    let output = subprocess("faults::no_write_to_a_socket_raises_a_signal", || {
+fn f32_empty_calls_return_at_once() {
+    everywhere(|_| {
+        let (near, far) = pair();
+        let (reader, writer) = fibers::io::pipe().unwrap();
+        while near.write_op(&[0; 65536]).try_perform().is_some() {}
+        assert_eq!((&near).write(&[]).unwrap(), 0, "no room");
+        assert_eq!((&near).read(&mut []).unwrap(), 0, "nothing there");
+        assert_eq!((&near).read_vectored(&mut []).unwrap(), 0);
+        assert_eq!((&reader).read(&mut []).unwrap(), 0);
+        assert_eq!((&writer).write(&[]).unwrap(), 0);
+        assert_eq!((&far).read(&mut []).unwrap(), 0, "much there");
+    });
+}
+
+/// With the signal at its default action, as in a program that is not written in Rust.
+#[test]
+fn f33_no_write_to_a_socket_raises_a_signal() {
+    let output = subprocess("faults::f33_no_write_to_a_socket_raises_a_signal", || {
         // SAFETY: the default action is a valid one.
         unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
         fibers::run(|| {
@@ -113,9 +127,9 @@ fn no_write_to_a_socket_raises_a_signal() {
     assert!(output.status.success(), "{output:?}");
 }
 
-/// FAULTS 34: without descriptors a server that backs off neither fails nor spins.
+/// Without descriptors a server that backs off neither fails nor spins.
 #[test]
-fn a_server_without_descriptors_goes_on() {
+fn f34_a_server_without_descriptors_goes_on() {
     on_workers(&[1], |_| {
         let (listener, address) = listen();
         let faults = scoped(Call::Accept, some(3, libc::EMFILE));
@@ -147,9 +161,77 @@ fn a_server_without_descriptors_goes_on() {
     });
 }
 
-/// FAULTS 35.
+/// The limit of descriptors is really reached, and the server fails once for each pause, while nothing is freed.
 #[test]
-fn a_connection_that_was_given_up_does_not_end_the_listener() {
+fn f34_a_server_at_the_limit_of_descriptors_does_not_spin() {
+    const FAILURES: u32 = 6;
+    let output = subprocess("faults::f34_a_server_at_the_limit_of_descriptors_does_not_spin", || {
+        on_workers(&[1, 2], |_| {
+            let (listener, address) = listen();
+            let clients: Vec<_> = (0..40).map(|_| std::net::TcpStream::connect(address).unwrap()).collect();
+            let limit = limit_descriptors(&clients, 10);
+            let mut held = Vec::new();
+            let (mut backoff, mut failures, mut began) = (AcceptBackoff::new(), 0, Instant::now());
+            for _ in 0..clients.len() {
+                let stream = loop {
+                    match listener.accept() {
+                        Ok((stream, _)) => break stream,
+                        Err(error) => {
+                            assert_eq!(error.raw_os_error(), Some(libc::EMFILE));
+                            if failures == 0 {
+                                began = Instant::now();
+                            }
+                            failures += 1;
+                            assert!(failures <= FAILURES, "it has been given descriptors");
+                            backoff.wait(error).unwrap();
+                            if failures == FAILURES {
+                                held.clear();
+                            }
+                        }
+                    }
+                };
+                backoff.reset();
+                if failures < FAILURES {
+                    held.push(stream);
+                }
+            }
+            assert_eq!((failures, held.len()), (FAILURES, 0));
+            let pauses = 5 * ((1 << FAILURES) - 1);
+            assert!(began.elapsed() >= Duration::from_millis(pauses), "one look for each pause");
+            set_limit(&limit);
+        });
+    });
+    assert!(output.status.success(), "{output:?}");
+}
+
+/// Leaves room for `room` descriptors more than there are, of which the newest are given. Returns what the limit was.
+fn limit_descriptors(newest: &[std::net::TcpStream], room: u64) -> libc::rlimit {
+    let limit = limit();
+    let last = newest.iter().map(|stream| stream.as_raw_fd() as u64).max().unwrap();
+    set_limit(&libc::rlimit {
+        rlim_cur: last + 1 + room,
+        ..limit
+    });
+    limit
+}
+
+fn limit() -> libc::rlimit {
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: `limit` is a valid place.
+    assert_eq!(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) }, 0);
+    limit
+}
+
+fn set_limit(limit: &libc::rlimit) {
+    // SAFETY: `limit` is a valid one.
+    assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, limit) }, 0);
+}
+
+#[test]
+fn f35_a_connection_that_was_given_up_does_not_end_the_listener() {
     on_workers(&[1], |_| {
         let (listener, address) = listen();
         let _client = std::net::TcpStream::connect(address).unwrap();
@@ -161,9 +243,9 @@ fn a_connection_that_was_given_up_does_not_end_the_listener() {
     });
 }
 
-/// FAULTS 38: what cannot be registered is an error for the one who waits, and for nobody later.
+/// What cannot be registered is an error for the one who waits, and for nobody later.
 #[test]
-fn a_descriptor_that_cannot_be_watched_is_an_error() {
+fn f38_a_descriptor_that_cannot_be_watched_is_an_error() {
     on_workers(&[1], |_| {
         let (near, far) = UnixStream::pair().unwrap();
         for errno in [libc::ENOSPC, libc::ENOMEM] {
@@ -178,6 +260,51 @@ fn a_descriptor_that_cannot_be_watched_is_an_error() {
         assert!((&near).read(&mut []).is_ok());
         (&far).write_all(b"x").unwrap();
         assert_eq!((&near).read(&mut [0]).unwrap(), 1);
+    });
+}
+
+/// A failed registration leaves nothing in the runtime that would come to mind later: the same socket is registered in the end, and
+/// served once.
+#[test]
+fn f38_registrations_that_fail_leave_nothing_behind() {
+    on_workers(&[1, 2], |on| {
+        let (near, far) = pair();
+        for _ in 0..rounds(1_000, 100_000) {
+            let _fault = scoped(Call::EpollCtl, some(1, libc::ENOSPC));
+            let error = (&near).read(&mut [0]).unwrap_err();
+            assert!(error.to_string().contains("max_user_watches"), "{error}");
+        }
+        let served = Counter::default();
+        let count = served.clone();
+        let reading = on.spawn(move || {
+            while (&near).read(&mut [0]).unwrap() != 0 {
+                count.add();
+            }
+        });
+        for n in 1..=10 {
+            (&far).write_all(b"x").unwrap();
+            on.eventually(|| served.get() == n);
+        }
+        drop(far);
+        reading.join();
+    });
+}
+
+/// What epoll refuses is read on the pool.
+#[test]
+fn f38_regular_files_go_to_the_pool() {
+    on_workers(&[1], |_| {
+        let file = std::fs::File::open("/proc/self/exe").unwrap();
+        assert_eq!(Fd::new(file).unwrap_err().kind(), ErrorKind::InvalidInput);
+        // The system has nothing of it in memory, or so it says.
+        let _fault = scoped(Call::ReadCached, Fault::always(libc::EAGAIN));
+        let mut start = [0; 4];
+        fibers::fs::File::open("/proc/self/exe")
+            .unwrap()
+            .read_exact(&mut start)
+            .unwrap();
+        assert_eq!(&start, b"\x7fELF");
+        assert!(fibers::Handle::current().blocking_pool().threads > 0);
     });
 }
 
@@ -226,7 +353,7 @@ fn a_driver_that_does_not_start_leaves_nothing_behind() {
 
 /// Nobody can look up a name: that is an error, and no panic.
 #[test]
-fn a_look_up_without_a_thread_is_an_error() {
+fn f43_a_look_up_without_a_thread_is_an_error() {
     on_workers(&[1], |_| {
         let fault = scoped(Call::Thread, Fault::always(libc::EAGAIN));
         for limit in [None, Some(Duration::from_secs(3600))] {
@@ -249,17 +376,10 @@ fn descriptors_that_are_lost_on_their_way_are_an_error() {
         near.send_fds(b"one", &[reader.as_fd()]).unwrap();
         near.send_fds(b"two", &[reader.as_fd()]).unwrap();
         let mut buffer = [0; 3];
-        let mut limit = libc::rlimit {
-            rlim_cur: 0,
-            rlim_max: 0,
-        };
-        // SAFETY: `limit` is a valid place, and holds a valid limit when it is set.
-        let set = |limit: &libc::rlimit| assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, limit) }, 0);
-        // SAFETY: as above.
-        assert_eq!(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) }, 0);
-        set(&libc::rlimit { rlim_cur: 3, ..limit });
+        let limit = limit();
+        set_limit(&libc::rlimit { rlim_cur: 3, ..limit });
         assert_eq!(far.recv_fds(&mut buffer).unwrap_err().kind(), ErrorKind::Other);
-        set(&limit);
+        set_limit(&limit);
         let (count, fds) = far.recv_fds(&mut buffer).unwrap();
         assert_eq!((&buffer[..count], fds.len()), (&b"two"[..], 1));
     });

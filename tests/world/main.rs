@@ -1,10 +1,16 @@
 //! Descriptors, sockets, files, processes and signals.
 #![cfg(not(loom))]
 
+mod crowd;
 mod datagrams;
 mod descriptors;
 mod faults;
+mod hogs;
+mod interrupted;
 mod local;
 mod memory;
+mod shutdown;
+mod slow_peers;
 mod tcp;
 mod unchanged;
+mod unreachable;

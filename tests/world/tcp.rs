@@ -24,7 +24,7 @@ pub(crate) fn pair() -> (TcpStream, TcpStream) {
 }
 
 /// Answers everything with itself until the end comes.
-fn echo(stream: &TcpStream) {
+pub(crate) fn echo(stream: &TcpStream) {
     let mut buffer = [0; 512];
     loop {
         match (&*stream).read(&mut buffer).unwrap() {
@@ -35,7 +35,7 @@ fn echo(stream: &TcpStream) {
 }
 
 /// Asks and checks the answers, some in one piece, some in many.
-fn talk(stream: impl Read + Write, times: u64, seed: u8) {
+pub(crate) fn talk(stream: impl Read + Write, times: u64, seed: u8) {
     let mut stream = stream;
     let mut answer = [0; 300];
     for i in 0..times {
@@ -48,7 +48,7 @@ fn talk(stream: impl Read + Write, times: u64, seed: u8) {
 }
 
 /// One test at a time that needs hundreds of descriptors: a process may often have 1024 of them, and no more.
-fn alone() -> MutexGuard<'static, ()> {
+pub(crate) fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -305,7 +305,7 @@ fn timeouts_and_deadlines() {
 }
 
 #[test]
-fn closing_ends_all_calls() {
+fn f37_closing_ends_all_calls() {
     everywhere(|on| {
         let (near, far) = pair();
         let near = Arc::new(near);
@@ -505,13 +505,13 @@ fn the_first_address_that_answers_is_taken() {
 }
 
 /// Somebody who listens, and has no room for one more connection.
-struct Silent {
-    address: SocketAddr,
+pub(crate) struct Silent {
+    pub(crate) address: SocketAddr,
     _keep: (std::net::TcpListener, Vec<std::net::TcpStream>),
 }
 
 impl Silent {
-    fn new() -> Silent {
+    pub(crate) fn new() -> Silent {
         use std::os::fd::AsRawFd;
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         // SAFETY: no memory is involved.
@@ -529,7 +529,7 @@ impl Silent {
 }
 
 #[test]
-fn a_peer_that_does_not_answer_is_given_up() {
+fn f43_a_peer_that_does_not_answer_is_given_up() {
     everywhere(|_| {
         let silent = Silent::new();
         let open = descriptors();
@@ -540,13 +540,13 @@ fn a_peer_that_does_not_answer_is_given_up() {
     });
 }
 
-fn descriptors() -> usize {
+pub(crate) fn descriptors() -> usize {
     std::fs::read_dir("/proc/self/fd").unwrap().count()
 }
 
 #[test]
 fn shards_share_an_address() {
-    on_workers(&[2], |_| {
+    on_workers(&[2], |on| {
         let shards = TcpListener::bind_shards("127.0.0.1:0", 2).unwrap();
         let address = shards[0].local_addr().unwrap();
         assert_eq!(shards[1].local_addr().unwrap(), address);
@@ -571,14 +571,15 @@ fn shards_share_an_address() {
             let mut stream = TcpStream::connect(address).unwrap();
             assert_eq!(stream.read(&mut [0]).unwrap(), 0);
         }
-        assert_eq!(taken.get(), 50);
+        // A client reads the end a moment before that is counted.
+        on.eventually(|| taken.get() == 50);
         drop(servers);
         assert!(TcpListener::bind_shards("127.0.0.1:0", 0).is_err());
     });
 }
 
 #[test]
-fn a_run_ends_while_its_connections_wait() {
+fn f44_a_run_ends_while_its_connections_wait() {
     watchdog(HANG, || {
         for workers in [1, 2] {
             let (near, far) = pair();
@@ -712,7 +713,7 @@ fn a_crowd_of_connections() {
 }
 
 /// Raises the limit of open descriptors, if need be; returns it.
-fn raise_limit(wanted: usize) -> usize {
+pub(crate) fn raise_limit(wanted: usize) -> usize {
     let mut limit = libc::rlimit {
         rlim_cur: 0,
         rlim_max: 0,

@@ -1,7 +1,6 @@
 //! Addresses, and names that stand for some.
 
-use super::socket::timed_out;
-use crate::{Op, blocking_op, op, time};
+use super::look_up::look_up;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::time::Instant;
@@ -121,20 +120,6 @@ pub(super) fn resolve(of: impl ToSocketAddrs, deadline: Option<Instant>) -> io::
     match found.is_empty() {
         true => Err(io::Error::new(io::ErrorKind::InvalidInput, "there is no address to use")),
         false => Ok(found),
-    }
-}
-
-/// The system's look-up knows no deadline. One that comes too late is abandoned, on its thread of the pool, of which there are not
-/// more than the pool has.
-fn look_up(host: String, port: u16, deadline: Option<Instant>) -> io::Result<Vec<SocketAddr>> {
-    let look_up = move || std::net::ToSocketAddrs::to_socket_addrs(&(host.as_str(), port)).map(Iterator::collect);
-    let found = blocking_op(look_up).wrap(Result::flatten);
-    match deadline {
-        None => found.perform(),
-        Some(deadline) => {
-            let late = time::sleep_until_op(deadline).wrap(|()| Err(timed_out()));
-            op::biased((found, late)).perform()
-        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! A program that runs.
 
+use super::end::End;
 use super::orphans;
 use super::{ExitStatus, Output};
 use crate::Op;
@@ -53,7 +54,9 @@ pub struct Child {
 
 /// What is left of a child when its handle is dropped.
 pub(super) struct Process {
-    pidfd: Fd<OwnedFd>,
+    /// See [`End`].
+    end: Fd<OwnedFd>,
+    is_pidfd: bool,
     id: u32,
     leads_group: bool,
     /// Held for single system calls that do not block.
@@ -71,8 +74,9 @@ impl Process {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn pidfd(&self) -> BorrowedFd<'_> {
-        self.pidfd.as_fd()
+    /// Readable once it has ended.
+    pub(super) fn end(&self) -> BorrowedFd<'_> {
+        self.end.as_fd()
     }
 
     /// The status, if it has ended. From then on it is no zombie.
@@ -97,10 +101,24 @@ impl Process {
     }
 }
 
+impl Process {
+    /// To be called by [`signal`](Process::signal).
+    fn send(&self, signal: i32) -> io::Result<()> {
+        if self.is_pidfd {
+            match sys::pidfd_send_signal(self.end(), signal) {
+                Err(error) if error.raw_os_error() == Some(libc::ENOSYS) => {}
+                result => return result,
+            }
+        }
+        // It has not been waited for, and is not while the state is locked: the number is its own.
+        sys::send_signal(self.id, signal)
+    }
+}
+
 impl Child {
     pub(super) fn new(mut child: process::Child, kill_on_drop: bool, leads_group: bool) -> io::Result<Child> {
-        let pidfd = match sys::pidfd_open(child.id()) {
-            Ok(pidfd) => pidfd,
+        let end = match End::of(child.id()) {
+            Ok(end) => end,
             Err(error) => {
                 // Nobody could be told of its end, so it must have ended.
                 let _ = child.kill();
@@ -115,7 +133,8 @@ impl Child {
             stderr: None,
             process: Arc::new(Process {
                 id: child.id(),
-                pidfd: Fd::of_nonblocking(pidfd),
+                end: Fd::of_nonblocking(end.descriptor),
+                is_pidfd: end.is_pidfd,
                 leads_group,
                 state: Mutex::new(State { child, status: None }),
             }),
@@ -136,7 +155,7 @@ impl Child {
     /// Closes the pipe to its standard input, if it is here, and waits until the child has ended.
     ///
     /// # Errors
-    /// If it is no child of this process any more (somebody else has waited for it), or its pidfd cannot be watched.
+    /// If it is no child of this process any more (somebody else has waited for it), or what tells of its end cannot be watched.
     ///
     /// # Blocking
     /// Suspends the fiber, or blocks the thread.
@@ -163,7 +182,7 @@ impl Child {
     /// ```
     pub fn wait_op(&self) -> impl Op<Output = io::Result<ExitStatus>> {
         let process = &*self.process;
-        process.pidfd.try_op(
+        process.end.try_op(
             Direction::Read,
             "end of a child, by descriptor",
             move |_: &Fd<OwnedFd>, _: &mut Look<'_>| match process.try_wait()? {
@@ -194,8 +213,7 @@ impl Child {
     /// # Errors
     /// If that is not allowed.
     pub fn signal(&self, signal: Signal) -> io::Result<()> {
-        self.process
-            .signal(|process| sys::pidfd_send_signal(process.pidfd(), signal.as_raw()))
+        self.process.signal(|process| process.send(signal.as_raw()))
     }
 
     /// Sends a signal to the group that the child leads: to itself and its descendants, as far as they have not left the group. Does
@@ -293,7 +311,7 @@ impl Drop for Child {
             self.kill_all();
         }
         // Nobody waits here any more.
-        self.process.pidfd.close();
+        self.process.end.close();
         orphans::adopt(self.process.clone());
     }
 }

@@ -136,8 +136,8 @@ impl Command {
     /// Starts the program.
     ///
     /// # Errors
-    /// As [`std::process::Command::spawn`]; also if there is no descriptor left to watch it, or the kernel is older than 5.3. No
-    /// process is left behind then.
+    /// As [`std::process::Command::spawn`]; also if there is no descriptor left to watch it, or, where the kernel refuses pidfds, no
+    /// thread (`ResourceBusy` if 128 wait for children already). No process is left behind then.
     ///
     /// # Blocking
     /// Blocks the worker until the child has become its program: about a millisecond.

@@ -13,7 +13,7 @@ struct Orphan(Arc<Process>);
 
 impl Ward for Orphan {
     fn fd(&self) -> BorrowedFd<'_> {
-        self.0.pidfd()
+        self.0.end()
     }
 
     fn tend(&mut self) -> bool {

@@ -9,7 +9,7 @@
 use std::io;
 // Not by way of `prim`, which stands beside this module, not below it.
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, ThreadId};
 use std::time::{Duration, SystemTime};
 
@@ -59,6 +59,8 @@ pub enum Call {
     Connect,
     /// Taking a connection.
     Accept,
+    /// Asking the system for the addresses of a name.
+    LookUp,
     /// Receiving from a socket.
     RecvMsg,
     /// Sending to a socket.
@@ -108,9 +110,13 @@ pub struct Fault {
     pub after: u64,
     /// So many calls are spoiled then; `u64::MAX` for all.
     pub times: u64,
-    /// The error of a spoiled call, as `errno` has it. A negative `-n` is no error: the call transfers at most n bytes.
+    /// The error of a spoiled call, as `errno` has it. A negative `-n` is no error: the call transfers at most n bytes. See also
+    /// [`Fault::hang`].
     pub errno: i32,
 }
+
+/// In the place of an error: the call does not come back.
+const HANG: i32 = i32::MIN;
 
 impl Fault {
     /// Every call fails with `errno`.
@@ -121,6 +127,12 @@ impl Fault {
             times: u64::MAX,
             errno,
         }
+    }
+
+    /// No call comes back before the fault is removed; then it is made.
+    #[must_use]
+    pub const fn hang() -> Fault {
+        Fault::always(HANG)
     }
 
     /// Every read or write transfers at most `bytes` bytes (at least 1).
@@ -149,6 +161,9 @@ static PLANS: Mutex<Plans> = Mutex::new(Plans {
     list: Vec::new(),
     next_id: 0,
 });
+
+/// For the calls that hang: `PLANS` has changed.
+static CHANGED: Condvar = Condvar::new();
 
 /// Whether `PLANS` holds anything. Relaxed suffices: whoever injects a fault and expects another thread to meet it has to
 /// synchronise with that thread anyway.
@@ -208,6 +223,7 @@ fn update<R>(change: impl FnOnce(&mut Plans) -> R) -> R {
     let mut plans = plans();
     let result = change(&mut plans);
     ARMED.store(!plans.list.is_empty(), Ordering::Relaxed);
+    CHANGED.notify_all();
     result
 }
 
@@ -242,14 +258,26 @@ fn spoil(call: Call, len: usize) -> io::Result<usize> {
     let hit = plans().list.iter_mut().find_map(|plan| plan.meets(call, thread));
     match hit {
         None => Ok(len),
-        Some(errno) if errno < 0 => Ok(len.min(errno.unsigned_abs() as usize)),
-        Some(errno) => Err(io::Error::from_raw_os_error(errno)),
+        Some((id, HANG)) => {
+            hang(id);
+            Ok(len)
+        }
+        Some((_, errno)) if errno < 0 => Ok(len.min(errno.unsigned_abs() as usize)),
+        Some((_, errno)) => Err(io::Error::from_raw_os_error(errno)),
+    }
+}
+
+/// Returns when this fault has been removed.
+fn hang(id: u64) {
+    let mut plans = plans();
+    while plans.list.iter().any(|plan| plan.id == id) {
+        plans = CHANGED.wait(plans).unwrap_or_else(PoisonError::into_inner);
     }
 }
 
 impl Plan {
-    /// Counts this call; Some if it is to be spoiled.
-    fn meets(&mut self, call: Call, thread: ThreadId) -> Option<i32> {
+    /// Counts this call; by which fault and how if it is to be spoiled.
+    fn meets(&mut self, call: Call, thread: ThreadId) -> Option<(u64, i32)> {
         let mine = self.thread.is_none_or(|only| only == thread);
         if self.call != call || !mine || self.fault.times == 0 {
             return None;
@@ -261,7 +289,7 @@ impl Plan {
         if self.fault.times != u64::MAX {
             self.fault.times -= 1;
         }
-        Some(self.fault.errno)
+        Some((self.id, self.fault.errno))
     }
 }
 
@@ -291,6 +319,21 @@ mod tests {
         assert!(thread::spawn(|| check(Call::GetRandom).is_ok()).join().unwrap());
         drop(fault);
         assert!(check(Call::GetRandom).is_ok());
+    }
+
+    #[test]
+    fn a_call_that_hangs_goes_on_when_the_fault_is_removed() {
+        let (tell, told) = std::sync::mpsc::channel();
+        let (done, over) = std::sync::mpsc::channel();
+        let thread = thread::spawn(move || {
+            tell.send(scoped(Call::GetRandom, Fault::hang())).unwrap();
+            done.send(check(Call::GetRandom).is_ok()).unwrap();
+        });
+        let fault = told.recv().unwrap();
+        assert!(over.recv_timeout(Duration::from_millis(5)).is_err());
+        drop(fault);
+        assert_eq!(over.recv(), Ok(true));
+        thread.join().unwrap();
     }
 
     #[test]

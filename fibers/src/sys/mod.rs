@@ -46,7 +46,7 @@ pub(crate) use memory::{
     Advice, address_space_limit, advise, advise_all, map, map_aligned, page_size, protect_none, read_setting,
     refuses_unknown_advice, unmap,
 };
-pub(crate) use process::{kill_group, pidfd_open, pidfd_send_signal, send_signal, set_parent_death_signal};
+pub(crate) use process::{kill_group, pidfd_open, pidfd_send_signal, send_signal, set_parent_death_signal, wait_for_end};
 pub(crate) use signal::{
     AlternateStack, SignalAction, abort, alternate_stack, default_again, forward_signal, keep_errno, min_signal_stack, poke,
     process_id, set_action, signal_action, write_stderr,

@@ -5,12 +5,13 @@
 )]
 
 use std::io;
+use std::mem;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::ptr;
 
-use super::check;
+use super::{check, uninterrupted};
 
 /// A descriptor for a process, readable once it has ended. The caller owns the process: it is a child that nobody has waited for.
 pub(crate) fn pidfd_open(pid: u32) -> io::Result<OwnedFd> {
@@ -19,6 +20,18 @@ pub(crate) fn pidfd_open(pid: u32) -> io::Result<OwnedFd> {
     let fd = check(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0_u32) })?;
     // SAFETY: the kernel has just given the descriptor to us alone. It closes on exec, as every pidfd does.
     Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
+}
+
+/// Returns when a child has ended, or is none of ours any more. Blocks the thread. Its status is left to be asked for.
+pub(crate) fn wait_for_end(child: u32) {
+    let waited = uninterrupted(|| {
+        // SAFETY: of plain numbers, which may be zero.
+        let mut info: libc::siginfo_t = unsafe { mem::zeroed() };
+        // SAFETY: `info` is a place for the answer.
+        check(unsafe { libc::waitid(libc::P_PID, child, &mut info, libc::WEXITED | libc::WNOWAIT) })
+    });
+    // An error: somebody has asked for the status already.
+    drop(waited);
 }
 
 /// Sends a signal to the very process of the descriptor, also when its number belongs to another one by now (`ESRCH`).

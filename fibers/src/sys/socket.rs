@@ -90,6 +90,12 @@ impl Address {
     }
 }
 
+/// The addresses of a host, as the system knows them. That may take as long as name servers take, or give up after: minutes.
+pub(crate) fn look_up(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+    seam!(LookUp);
+    std::net::ToSocketAddrs::to_socket_addrs(&(host, port)).map(Iterator::collect)
+}
+
 /// A new socket for addresses like this one.
 pub(crate) fn internet_socket(like: &SocketAddr, kind: Kind) -> io::Result<OwnedFd> {
     new_socket(if like.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 }, kind)
