@@ -39,7 +39,7 @@ const PEACE_NS: u64 = 1_000_000;
 /// For how long the siblings of a shared batch are left to their worker: it may be reading a file before it feeds them. If it
 /// computes for longer than this somebody has to start them.
 const PATIENCE_NS: u64 = 10_000_000;
-/// How long a busy worker may not look at its poller before an idle one does it instead.
+/// How long a busy worker may not look at its poller before another one does it instead.
 const DEAF_NS: u64 = 1_000_000;
 
 /// What can be seen of another worker at one moment.
@@ -265,6 +265,22 @@ impl Core {
         seen.shared = seen.shared.or(seen.since.map(|sight| sight.time));
         drop(placement);
         !tasks.is_empty() && self.remote().unstarted.push_oldest(tasks.into_iter())
+    }
+
+    /// Looks at the pollers of those who do not come to it, on a worker that is busy but gets around: there may be no idle one.
+    pub(super) fn see_to_pollers(&self, now: u64) {
+        if now.saturating_sub(self.saw_to_pollers.get()) < DEAF_NS {
+            return;
+        }
+        self.saw_to_pollers.set(now);
+        for worker in self.shared.workers.iter().filter(|worker| worker.index != self.index) {
+            if self.is_deaf(worker, now) {
+                self.poll_for(worker, now);
+                if self.undelivered.take() {
+                    self.dispatch();
+                }
+            }
+        }
     }
 
     /// Whether a worker is too busy to look at its poller, and there may be something to see.
