@@ -1,6 +1,6 @@
 //! Fibers that never suspend: what goes on beside them.
 
-use crate::descriptors::pipe;
+use crate::descriptors::{Reader, Writer, pipe};
 use crate::tcp::{echo, pair, talk};
 use fibers::fiber::Builder;
 use fibers::{Op, Runtime, Stall, time};
@@ -77,17 +77,54 @@ fn f40_the_other_worker_goes_on_and_the_hog_is_named() {
     });
 }
 
+/// A pipe that worker 1 watches.
+fn watched_there() -> (Reader, Writer) {
+    let (reader, writer) = pipe();
+    let watched = reader.clone();
+    let registering = Builder::new().worker(1).spawn(move || {
+        let late = watched.read_op(&mut [0]).timeout(Duration::from_millis(1)).perform();
+        assert!(late.is_err());
+    });
+    registering.unwrap().join().unwrap();
+    (reader, writer)
+}
+
+/// Of two workers no one is idle, and one gets around to look at the poller of the other.
+#[test]
+fn f40_what_the_hogs_poller_watches_is_served_by_the_busy() {
+    beside_a_hog(|_| {
+        let (reader, writer) = watched_there();
+        let hog = Hog::start();
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = stop.clone();
+        let busy = Builder::new().worker(0).spawn(move || {
+            while !stopped.load(Ordering::Acquire) {
+                fibers::yield_now();
+            }
+        });
+        let busy = busy.unwrap();
+        fibers::yield_now();
+        (0..rounds(10, 500)).for_each(|_| {
+            let mut byte = [0];
+            let writer = writer.clone();
+            let writing = thread::spawn(move || {
+                thread::sleep(Duration::from_millis(1));
+                (&*writer).write_all(b"x")
+            });
+            assert_eq!((&*reader).read(&mut byte).unwrap(), 1);
+            writing.join().unwrap().unwrap();
+        });
+        stop.store(true, Ordering::Release);
+        busy.join().unwrap();
+        drop(hog);
+    });
+}
+
 /// An idle worker looks at the poller of one that does not come to it, at once and after it has slept for long.
 #[test]
 fn f40_what_the_hogs_poller_watches_is_served() {
     beside_a_hog(|_| {
-        let (reader, writer) = pipe();
-        let watched = reader.clone();
-        let registering = Builder::new().worker(1).spawn(move || {
-            let late = watched.read_op(&mut [0]).timeout(Duration::from_millis(1)).perform();
-            assert!(late.is_err());
-        });
-        registering.unwrap().join().unwrap();
+        let (reader, writer) = watched_there();
         let hog = Hog::start();
         let (order, orders) = mpsc::channel::<Duration>();
         let writing = thread::spawn(move || {

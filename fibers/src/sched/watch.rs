@@ -43,7 +43,7 @@ const PATIENCE_NS: u64 = 10_000_000;
 /// busy for 10 to 20 ms before its worker starts those that it has dealt to itself. The others have nothing to do meanwhile, and
 /// with 10 ms they took them; then the connections stayed unevenly spread for as long as they lasted.
 const DEALT_NS: u64 = 100_000_000;
-/// How long a busy worker may not look at its poller before an idle one does it instead.
+/// How long a busy worker may not look at its poller before another one does it instead.
 const DEAF_NS: u64 = 1_000_000;
 
 /// What can be seen of another worker at one moment.
@@ -273,6 +273,22 @@ impl Core {
         seen.there_are_shares();
         drop(placement);
         !tasks.is_empty() && self.remote().unstarted.push_oldest(tasks.into_iter())
+    }
+
+    /// Looks at the pollers of those who do not come to it, on a worker that is busy but gets around: there may be no idle one.
+    pub(super) fn see_to_pollers(&self, now: u64) {
+        if now.saturating_sub(self.saw_to_pollers.get()) < DEAF_NS {
+            return;
+        }
+        self.saw_to_pollers.set(now);
+        for worker in self.shared.workers.iter().filter(|worker| worker.index != self.index) {
+            if self.is_deaf(worker, now) {
+                self.poll_for(worker, now);
+                if self.undelivered.take() {
+                    self.dispatch();
+                }
+            }
+        }
     }
 
     /// Whether a worker is too busy to look at its poller, and there may be something to see.

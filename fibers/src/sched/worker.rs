@@ -148,6 +148,8 @@ pub(super) struct Core {
     pub(super) random: Random,
     pub(super) clock: Clock,
     polled: Cell<u64>,
+    /// When it last looked whether another one does not come to its poller.
+    pub(super) saw_to_pollers: Cell<u64>,
     /// When stacks were last given back.
     pub(super) trimmed: Cell<u64>,
     /// Picks since an unstarted fiber was started out of turn, and when the oldest was.
@@ -222,6 +224,7 @@ impl Core {
             looked_at: Cell::new(0),
             random: Random::new(shared.config.seed, index as u64),
             polled: Cell::new(now),
+            saw_to_pollers: Cell::new(now),
             trimmed: Cell::new(now),
             overtaken: Cell::new(0),
             oldest_started: Cell::new(now),
@@ -516,6 +519,9 @@ impl Core {
         self.glance(self.remote());
         if self.undelivered.take() {
             self.dispatch();
+        }
+        if self.several {
+            self.see_to_pollers(now);
         }
     }
 
