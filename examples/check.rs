@@ -2,11 +2,15 @@
 
 #[path = "check/digest_tree.rs"]
 mod digest_tree;
+#[path = "check/echo.rs"]
+mod echo;
 #[path = "check/from_go.rs"]
 #[rustfmt::skip] // its lines are those of the README
 mod from_go;
 #[path = "check/program.rs"]
 mod program;
+#[path = "check/server.rs"]
+mod server;
 
 use program::Program;
 
@@ -24,7 +28,6 @@ macro_rules! prints_expected {
 prints_expected! {
     context_tree []
     dining ["200"]
-    echo_server []
     errgroup_fetch []
     fibonacci []
     handler []
