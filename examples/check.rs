@@ -1,5 +1,7 @@
 //! Runs every example as its user would, and checks what it prints.
 
+#[path = "check/chat.rs"]
+mod chat;
 #[path = "check/digest_tree.rs"]
 mod digest_tree;
 #[path = "check/echo.rs"]

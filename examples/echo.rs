@@ -30,7 +30,7 @@ Sends back what it receives.
   --demo CLIENTS  serve so many clients of its own, and end
   -h, --help      print this text";
 
-/// How long clients that do not read may delay the end.
+/// How long clients may delay the end.
 const GRACE: Duration = Duration::from_secs(2);
 
 struct Options {
@@ -114,10 +114,13 @@ fn serve<S: Stream + 'static>(
     let connections = take_all(accept, options.idle, stop, totals.clone())?;
     select! {
         <-connections => {}
-        <-time::after(GRACE) => complain(format_args!("echo: {} clients do not read", connections.count())),
+        <-time::after(GRACE) => complain(format_args!("echo: cut off {} clients", connections.count())),
     }
     if let Some(clients) = clients {
-        return clients.join().expect("a client does not panic");
+        return select! {
+            ended = <-clients => ended.expect("a client does not panic"),
+            <-time::after(GRACE) => Err(ErrorKind::Interrupted.into()),
+        };
     }
     say(totals);
     Ok(())
