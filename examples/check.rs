@@ -2,6 +2,8 @@
 
 #[path = "check/chat.rs"]
 mod chat;
+#[path = "check/crawl.rs"]
+mod crawl;
 #[path = "check/digest_tree.rs"]
 mod digest_tree;
 #[path = "check/echo.rs"]

@@ -73,10 +73,11 @@ pub fn positive(text: &str) -> Option<usize> {
     text.parse().ok().filter(|number| *number > 0)
 }
 
-/// A number of seconds, perhaps with a fraction, that is not 0.
+/// A number of seconds, perhaps with a fraction: more than 0, and no more than a year has.
 pub fn seconds(text: &str) -> Option<Duration> {
+    const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
     let duration = Duration::try_from_secs_f64(text.parse().ok()?).ok()?;
-    (!duration.is_zero()).then_some(duration)
+    (!duration.is_zero() && duration <= YEAR).then_some(duration)
 }
 
 /// A cond that is signalled by Ctrl-C or SIGTERM. Only by the first: the second one ends the program, as it does elsewhere.
