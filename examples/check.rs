@@ -11,6 +11,8 @@ mod echo;
 #[path = "check/from_go.rs"]
 #[rustfmt::skip] // its lines are those of the README
 mod from_go;
+#[path = "check/port_scan.rs"]
+mod port_scan;
 #[path = "check/program.rs"]
 mod program;
 #[path = "check/server.rs"]
