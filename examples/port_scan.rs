@@ -3,8 +3,8 @@
 //! `cargo run --release --example port_scan -- localhost 22,80,8000-8100 --banner`
 //!
 //! Each port has a fiber, which is started when a semaphore has a permit for it; so a slow port delays nobody else, and not too many
-//! are asked at once. The results are taken in the order of the ports, whoever ends first. A fiber that finds no descriptor, or no
-//! port of its own, waits until others have given theirs back.
+//! are asked at once. The results are taken in the order of the ports, whoever ends first. A fiber that finds no descriptor waits until
+//! others have given theirs back.
 //!
 //! Ctrl-C or SIGTERM ends it with what is known by then. Scan only what is yours.
 
@@ -111,7 +111,8 @@ fn run(options: Options) -> io::Result<u8> {
     let addresses: Vec<_> = found.iter().map(SocketAddr::ip).collect();
 
     let mut report = Report::new(options.ports.len());
-    let is_complete = follow(&start_all(options, addresses, stop.clone()), &stop, &mut report)?;
+    let ports = start_all(options, addresses, stop.clone());
+    let is_complete = follow(&ports, &stop, &mut report)?;
     report.erase();
     complain(format_args!(
         "{} open, {} closed, {} silent",
@@ -187,11 +188,11 @@ fn is_its_own_peer(stream: &TcpStream) -> bool {
     matches!((stream.local_addr(), stream.peer_addr()), (Ok(this), Ok(peer)) if this == peer)
 }
 
-/// Whether it will do again when others have given back what they have: descriptors, memory, ports.
+/// Whether it will do again when others have given back what they have: descriptors, memory.
 fn is_want_of_room(error: &io::Error) -> bool {
     matches!(
         error.raw_os_error(),
-        Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM | libc::EADDRNOTAVAIL | libc::EAGAIN)
+        Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM)
     )
 }
 

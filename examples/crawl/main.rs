@@ -240,7 +240,11 @@ impl Visitor {
         let (url, limit) = (url.clone(), self.options.timeout);
         let getting = go!(name = "get"; { http::get(&url, limit) });
         select! {
-            got = <-getting => got.expect("fetching does not panic").map_err(|error| Failure::Failed(error.to_string())),
+            got = <-getting => match got {
+                Ok(got) => got.map_err(|error| Failure::Failed(error.to_string())),
+                // At the end of the program that fiber may be gone before this one is.
+                Err(error) => Err(Failure::Failed(error.to_string())),
+            },
             <-self.stop => Err(Failure::Interrupted),
         }
     }
