@@ -197,6 +197,38 @@ fn other_hosts() {
     assert_eq!(site.asked_for(), ["/", "/there"]);
 }
 
+fn shy(path: &str, _: &str) -> Vec<u8> {
+    let text = "User-agent: other\nDisallow: /public\n\nuser-agent: *\nUser-Agent: another\nDisallow: /private # keep out\n\
+        Disallow:\nnonsense\nAllow: /private/open\nUser-agent: third\nDisallow: /\n";
+    match path {
+        "/" => page("<a href=/private/><a href=/private/open><a href=/public><a href=/moved>"),
+        "/robots.txt" => format!("HTTP/1.1 200 OK\r\n\r\n{text}").into(),
+        "/moved" => moved("/private/too"),
+        _ => page(""),
+    }
+}
+
+#[test]
+fn what_a_site_asks_for() {
+    let site = Site::open(shy);
+    assert_eq!(site.crawl(&[]).code, Some(0));
+    assert_eq!(
+        site.asked_for(),
+        ["/", "/moved", "/private/", "/private/open", "/private/too", "/public"]
+    );
+    let said = "200       71  http://SITE/\n\
+        ---        -  http://SITE/private/ robots.txt forbids it\n\
+        200        0  http://SITE/private/open\n\
+        200        0  http://SITE/public\n\
+        ---        -  http://SITE/moved robots.txt forbids it\n\
+        3 pages, 71 bytes, 0 broken links\n";
+    site.crawl(&["--robots"]).check(0, said, "");
+    assert_eq!(site.asked_for(), ["/", "/moved", "/private/open", "/public", "/robots.txt"]);
+    // Who has no such file asks for nothing.
+    let site = Site::open(a_whole_site);
+    site.crawl(&["--robots"]).check(1, include_str!("../expected/crawl.txt"), "");
+}
+
 fn hostile(path: &str, _: &str) -> Vec<u8> {
     match path {
         "/" => page(

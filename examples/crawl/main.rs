@@ -18,11 +18,13 @@
 
 mod html;
 mod http;
+mod robots;
 mod url;
 
-use fibers::sync::Mutex;
+use fibers::sync::{Mutex, OnceCell};
 use fibers::{Cond, Receiver, Sender, go, select, time, unbounded};
 use fibers_examples::{Args, complain, positive, seconds, stop_on_signal};
+use robots::Rules;
 use std::collections::{HashMap, HashSet};
 use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
@@ -32,7 +34,7 @@ use url::Url;
 
 const USAGE: &str = "\
 usage: crawl URL [--depth N] [--pages N] [--workers N] [--delay SECONDS]
-             [--timeout SECONDS] [--all-hosts]
+             [--timeout SECONDS] [--all-hosts] [--robots]
 
 Visits URL, which is http://.., and the pages that it links to. Prints status,
 size in bytes, URL and title of each, and then which links are broken.
@@ -43,6 +45,7 @@ size in bytes, URL and title of each, and then which links are broken.
   --delay SECONDS    pause between requests to one host (default: 0.1)
   --timeout SECONDS  give up a page after so long (default: 10)
   --all-hosts        follow links to other hosts as well
+  --robots           visit only what the robots.txt of a host allows
   -h, --help         print this text
 
 The exit code is 0 if all is well, 1 if a link is broken, 130 after Ctrl-C.";
@@ -58,11 +61,13 @@ struct Options {
     delay: Duration,
     timeout: Duration,
     all_hosts: bool,
+    robots: bool,
 }
 
 fn parse(mut args: Args) -> Result<Options, String> {
     const SECONDS: &str = "a number of seconds";
-    let (mut start, mut depth, mut pages, mut workers, mut all_hosts) = (None, 3, 100, 8, false);
+    let (mut start, mut depth, mut pages, mut workers) = (None, 3, 100, 8);
+    let (mut all_hosts, mut robots) = (false, false);
     let (mut delay, mut timeout) = (Duration::from_millis(100), Duration::from_secs(10));
     while let Some(arg) = args.next() {
         match &*arg {
@@ -78,6 +83,7 @@ fn parse(mut args: Args) -> Result<Options, String> {
             }
             "--timeout" => timeout = args.value(&arg, SECONDS, seconds)?,
             "--all-hosts" => all_hosts = true,
+            "--robots" => robots = true,
             option if option.starts_with('-') => return Err(format!("unknown option {option}")),
             _ if start.is_some() => return Err("more than one URL".into()),
             text => start = Some(Url::parse(text).ok_or_else(|| format!("'{text}' is no URL of http"))?),
@@ -91,6 +97,7 @@ fn parse(mut args: Args) -> Result<Options, String> {
         delay,
         timeout,
         all_hosts,
+        robots,
     })
 }
 
@@ -123,6 +130,7 @@ fn crawl(options: Options) -> io::Result<ExitCode> {
     let stop = stop_on_signal()?;
     let visitor = Arc::new(Visitor {
         turns: Mutex::new(HashMap::new()),
+        rules: Mutex::new(HashMap::new()),
         stop: stop.clone(),
         options,
     });
@@ -183,6 +191,7 @@ struct Page {
 /// Why there is no page.
 enum Failure {
     Interrupted,
+    Forbidden,
     Failed(String),
 }
 
@@ -191,6 +200,8 @@ struct Visitor {
     options: Options,
     /// When each host may be asked again.
     turns: Mutex<HashMap<String, Instant>>,
+    /// What each host asks for, once it has been asked.
+    rules: Mutex<HashMap<String, Arc<OnceCell<Rules>>>>,
     stop: Cond,
 }
 
@@ -205,6 +216,9 @@ impl Visitor {
     /// Fetches a page, wherever it has been moved to.
     fn visit(&self, mut url: Url) -> Result<Page, Failure> {
         for _ in 0..=REDIRECTS {
+            if self.options.robots && !self.is_allowed(&url)? {
+                return Err(Failure::Forbidden);
+            }
             self.wait_for_turn(&url)?;
             let response = self.get(&url)?;
             match response.location.as_ref().and_then(|location| url.join(location)) {
@@ -217,6 +231,20 @@ impl Visitor {
 
     fn may_visit(&self, url: &Url) -> bool {
         self.options.all_hosts || url.authority() == self.options.start.authority()
+    }
+
+    /// Whether the host of a page allows to visit it. Whoever is the first to ask fetches its rules, and the others wait for them.
+    fn is_allowed(&self, url: &Url) -> Result<bool, Failure> {
+        let rules = self.rules.lock().entry(url.authority()).or_default().clone();
+        let rules = rules.get_or_try_init(|| {
+            self.wait_for_turn(url)?;
+            let response = self.get(&url.with_target("/robots.txt"))?;
+            Ok(match response.status {
+                200 => Rules::read(&String::from_utf8_lossy(&response.body)),
+                _ => Rules::default(),
+            })
+        })?;
+        Ok(rules.allow(&url.target))
     }
 
     /// Whoever comes first is given the first turn, and waits without keeping others from being given theirs.
@@ -291,6 +319,10 @@ impl Report {
             Err(Failure::Failed(why)) => {
                 writeln!(out, "--- {:>8}  {url} {why}", "-")?;
                 self.add_broken(found, &why);
+                Ok(Vec::new())
+            }
+            Err(Failure::Forbidden) => {
+                writeln!(out, "--- {:>8}  {url} robots.txt forbids it", "-")?;
                 Ok(Vec::new())
             }
             Err(Failure::Interrupted) => Ok(Vec::new()),

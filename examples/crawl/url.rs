@@ -36,10 +36,15 @@ impl Url {
         match reference {
             _ if scheme => Url::parse(reference),
             _ if reference.starts_with("//") => Url::parse(&format!("http:{reference}")),
-            _ => Some(Url {
-                target: target(&self.target, reference),
-                ..self.clone()
-            }),
+            _ => Some(self.with_target(&target(&self.target, reference))),
+        }
+    }
+
+    /// Another page of the same host.
+    pub(crate) fn with_target(&self, target: &str) -> Url {
+        Url {
+            target: target.to_owned(),
+            ..self.clone()
         }
     }
 
