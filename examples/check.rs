@@ -1,12 +1,22 @@
 //! Runs every example as its user would, and checks what it prints.
 
+#[path = "check/chat.rs"]
+mod chat;
+#[path = "check/crawl.rs"]
+mod crawl;
 #[path = "check/digest_tree.rs"]
 mod digest_tree;
+#[path = "check/echo.rs"]
+mod echo;
 #[path = "check/from_go.rs"]
 #[rustfmt::skip] // its lines are those of the README
 mod from_go;
+#[path = "check/port_scan.rs"]
+mod port_scan;
 #[path = "check/program.rs"]
 mod program;
+#[path = "check/server.rs"]
+mod server;
 
 use program::Program;
 
@@ -24,7 +34,6 @@ macro_rules! prints_expected {
 prints_expected! {
     context_tree []
     dining ["200"]
-    echo_server []
     errgroup_fetch []
     fibonacci []
     handler []

@@ -1,7 +1,11 @@
 //! Complete programs written with `fibers`; each `.rs` beside this file is one. What several of them need is here.
 
-use std::env;
-use std::process;
+use fibers::signal::{self, Signal};
+use fibers::{Cond, go};
+use std::fmt::Display;
+use std::io::{self, Write};
+use std::time::Duration;
+use std::{env, process, vec};
 
 /// The program's only argument, a number, or `default` if there is none.
 ///
@@ -22,6 +26,79 @@ pub fn number(usage: &str, default: usize) -> usize {
             process::exit(2)
         }
     }
+}
+
+/// The words of the command line behind the name of the program, one after the other.
+#[derive(Debug)]
+pub struct Args(vec::IntoIter<String>);
+
+/// What `parse` makes of the command line.
+///
+/// Asked for help (`-h`, `--help`), it prints `usage` and ends the program; if `parse` says what is wrong, it prints that as well and
+/// ends the program with code 2.
+pub fn options<T>(usage: &str, parse: impl FnOnce(Args) -> Result<T, String>) -> T {
+    let words: Result<Vec<_>, _> = env::args_os().skip(1).map(|word| word.into_string()).collect();
+    let parsed = match words {
+        Ok(words) if words.iter().any(|word| word == "-h" || word == "--help") => {
+            say(usage);
+            process::exit(0)
+        }
+        Ok(words) => parse(Args(words.into_iter())),
+        Err(word) => Err(format!("{} is not UTF-8", word.display())),
+    };
+    parsed.unwrap_or_else(|wrong| {
+        complain(format_args!("{wrong}\n{usage}"));
+        process::exit(2)
+    })
+}
+
+impl Args {
+    /// The value that stands behind `option`, read by `read`; `what` says what it should be.
+    pub fn value<T>(&mut self, option: &str, what: &str, read: impl FnOnce(&str) -> Option<T>) -> Result<T, String> {
+        let word = self.next().ok_or_else(|| format!("{option} needs {what}"))?;
+        read(&word).ok_or_else(|| format!("{option} needs {what}, not '{word}'"))
+    }
+}
+
+impl Iterator for Args {
+    type Item = String;
+
+    fn next(&mut self) -> Option<String> {
+        self.0.next()
+    }
+}
+
+/// A number that is not 0.
+pub fn positive(text: &str) -> Option<usize> {
+    text.parse().ok().filter(|number| *number > 0)
+}
+
+/// A number of seconds, perhaps with a fraction: more than 0, and no more than a year has.
+pub fn seconds(text: &str) -> Option<Duration> {
+    const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+    let duration = Duration::try_from_secs_f64(text.parse().ok()?).ok()?;
+    (!duration.is_zero() && duration <= YEAR).then_some(duration)
+}
+
+/// A cond that is signalled by Ctrl-C or SIGTERM. Only by the first: the second one ends the program, as it does elsewhere.
+pub fn stop_on_signal() -> io::Result<Cond> {
+    let signals = signal::notify(&[Signal::INT, Signal::TERM])?;
+    let stop = Cond::new();
+    go!(clone(stop); {
+        signals.recv();
+        stop.signal();
+    });
+    Ok(stop)
+}
+
+/// Prints a line, for programs that do not end because nobody reads what they print.
+pub fn say(text: impl Display) {
+    let _ = writeln!(io::stdout(), "{text}");
+}
+
+/// Prints a line to standard error, if somebody is there to read it.
+pub fn complain(text: impl Display) {
+    let _ = writeln!(io::stderr(), "{text}");
 }
 
 #[cfg(doctest)]

@@ -91,7 +91,7 @@ impl Program {
 }
 
 /// Reads to the end, on a thread of its own, so that no pipe fills up.
-fn collect(mut pipe: impl Read + Send + 'static) -> mpsc::Receiver<Vec<u8>> {
+pub(crate) fn collect(mut pipe: impl Read + Send + 'static) -> mpsc::Receiver<Vec<u8>> {
     let (tx, rx) = mpsc::channel();
     thread::spawn(move || {
         let mut bytes = Vec::new();
@@ -101,7 +101,8 @@ fn collect(mut pipe: impl Read + Send + 'static) -> mpsc::Receiver<Vec<u8>> {
     rx
 }
 
-fn finish(mut child: Child, out: Option<mpsc::Receiver<Vec<u8>>>, err: Option<mpsc::Receiver<Vec<u8>>>) -> Run {
+/// Waits for its end, and for what it has printed.
+pub(crate) fn finish(mut child: Child, out: Option<mpsc::Receiver<Vec<u8>>>, err: Option<mpsc::Receiver<Vec<u8>>>) -> Run {
     let started = Instant::now();
     let mut hung = false;
     let status = loop {
