@@ -5,8 +5,14 @@ mod digest_tree;
 #[path = "check/from_go.rs"]
 #[rustfmt::skip] // its lines are those of the README
 mod from_go;
+#[path = "check/httpd.rs"]
+mod httpd;
+#[path = "check/httpd_hostile.rs"]
+mod httpd_hostile;
 #[path = "check/program.rs"]
 mod program;
+#[path = "check/running.rs"]
+mod running;
 
 use program::Program;
 
