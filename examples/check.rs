@@ -13,6 +13,8 @@ mod httpd_hostile;
 mod program;
 #[path = "check/running.rs"]
 mod running;
+#[path = "check/tee_exec.rs"]
+mod tee_exec;
 
 use program::Program;
 

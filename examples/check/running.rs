@@ -2,8 +2,8 @@
 
 use crate::program::{Program, Run};
 use std::collections::VecDeque;
-use std::io::Read;
-use std::process::{Child, Command};
+use std::io::{Read, Write};
+use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -14,6 +14,8 @@ pub(crate) const TIMEOUT: Duration = Duration::from_secs(120);
 /// An example that runs; it is killed if it is dropped before its end.
 pub(crate) struct Running {
     child: Child,
+    /// If there is a pipe to its standard input.
+    pub(crate) stdin: Option<ChildStdin>,
     pub(crate) out: Output,
     pub(crate) err: Output,
 }
@@ -22,10 +24,23 @@ impl Running {
     pub(crate) fn start(mut program: Program) -> Running {
         let mut child = program.command.spawn().expect("the example starts");
         Running {
+            stdin: child.stdin.take(),
             out: child.stdout.take().map(Output::of).expect("a pipe"),
             err: child.stderr.take().map(Output::of).expect("a pipe"),
             child,
         }
+    }
+
+    /// With a pipe to its standard input.
+    pub(crate) fn start_with_input(mut program: Program) -> Running {
+        program.command.stdin(Stdio::piped());
+        Running::start(program)
+    }
+
+    /// Writes to its standard input.
+    pub(crate) fn say(&mut self, text: &str) {
+        let stdin = self.stdin.as_mut().expect("a pipe");
+        stdin.write_all(text.as_bytes()).expect("the example reads");
     }
 
     /// Sends it a signal: `INT`, `TERM`, ..
@@ -39,6 +54,7 @@ impl Running {
     /// Waits for its end, and collects what has not been read of its output.
     #[track_caller]
     pub(crate) fn end(mut self) -> Run {
+        drop(self.stdin.take());
         let started = Instant::now();
         let status = loop {
             if let Some(status) = self.child.try_wait().expect("a child can be waited for") {

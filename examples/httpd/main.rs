@@ -108,7 +108,7 @@ fn serve(options: Options) -> Result<(), String> {
     // What is left when the main fiber returns is unwound.
     let too_late = time::after(options.grace);
     let in_time = select! {
-        _ = server.connections_op() => true,
+        <-server.connections => true,
         <-signals => false,
         <-too_late => false,
     };

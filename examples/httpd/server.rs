@@ -7,7 +7,7 @@ use crate::tell;
 use fibers::fiber::Builder;
 use fibers::net::{AcceptBackoff, TcpListener, TcpStream};
 use fibers::sync::{OwnedPermit, Semaphore};
-use fibers::{Context, Op, WaitGroup, select, time};
+use fibers::{Context, WaitGroup, select, time};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -42,7 +42,7 @@ pub(crate) struct Server {
     pub(crate) log: Log,
     slots: Arc<Semaphore>,
     /// Counts the connections.
-    connections: WaitGroup,
+    pub(crate) connections: WaitGroup,
 }
 
 impl Server {
@@ -96,10 +96,5 @@ impl Server {
         if let Err(error) = connection {
             tell(format_args!("no fiber for {peer}: {error}"));
         }
-    }
-
-    /// The operation that is ready when there are no connections.
-    pub(crate) fn connections_op(&self) -> impl Op<Output = ()> {
-        self.connections.wait_op()
     }
 }
