@@ -13,6 +13,8 @@ mod httpd_hostile;
 mod program;
 #[path = "check/running.rs"]
 mod running;
+#[path = "check/tail_f.rs"]
+mod tail_f;
 #[path = "check/tee_exec.rs"]
 mod tee_exec;
 

@@ -114,11 +114,14 @@ impl Output {
     #[track_caller]
     pub(crate) fn until(&mut self, end: &[u8]) -> String {
         let started = Instant::now();
+        let mut seen = 0;
         loop {
-            let bytes = self.read.make_contiguous();
-            if let Some(at) = bytes.windows(end.len()).position(|window| window == end) {
-                return text(self.read.drain(..at + end.len()));
+            let new = &self.read.make_contiguous()[seen..];
+            if let Some(at) = new.windows(end.len()).position(|window| window == end) {
+                return text(self.read.drain(..seen + at + end.len()));
             }
+            // What was seen may be the beginning of it.
+            seen = (self.read.len() + 1).saturating_sub(end.len());
             let left = TIMEOUT.saturating_sub(started.elapsed());
             match self.parts.recv_timeout(left) {
                 Ok(part) => self.read.extend(part),
