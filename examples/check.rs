@@ -7,6 +7,8 @@ mod digest_tree;
 mod from_go;
 #[path = "check/httpd.rs"]
 mod httpd;
+#[path = "check/httpd_client.rs"]
+mod httpd_client;
 #[path = "check/httpd_hostile.rs"]
 mod httpd_hostile;
 #[path = "check/program.rs"]

@@ -196,7 +196,7 @@ impl Changes {
         };
         if let Some(inotify) = &self.inotify {
             let _ = inotify::add_watch(inotify, parent, names | WatchFlags::ONLYDIR);
-            let _ = inotify::add_watch(inotify, path, WatchFlags::MODIFY | WatchFlags::ATTRIB);
+            let _ = inotify::add_watch(inotify, path, WatchFlags::MODIFY | WatchFlags::ATTRIB | WatchFlags::MOVE_SELF);
         }
     }
 }

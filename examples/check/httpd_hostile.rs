@@ -1,10 +1,11 @@
 //! The example `httpd`, visited by clients that do not behave, and told to end.
 
-use crate::httpd::{Client, Server, Temp};
+use crate::httpd_client::{Client, Server, Temp};
 use std::io::Read;
 use std::net::{Shutdown, TcpStream};
 use std::os::unix::fs::symlink;
 use std::process::Command;
+use std::time::Duration;
 
 /// A site with a page, and everything in it that leads out of it.
 fn with_ways_out(test: &str) -> Temp {
@@ -165,24 +166,33 @@ fn bodies() {
 fn slow_clients() {
     let temp = Temp::new("slow");
     temp.write("a", "first");
-    let server = temp.serve(&["--patience", "1", "--connections", "3"]);
+    temp.write("large", vec![7; LARGE]);
+    let server = temp.serve(&["--patience", "1", "--connections", "4"]);
     let (mut half, mut body, mut trickle) = (server.connect(), server.connect(), server.connect());
+    let mut deaf = server.connect();
+    deaf.send("GET /large HTTP/1.1\r\nHost: x\r\n\r\n");
     half.send("GET /a HTT");
     body.send("GET /a HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n12345");
-    trickle.send("GET /a HTTP/1.1\r\n");
-    while trickle.try_send("\r\n") {
-        std::thread::yield_now();
+    trickle.send("GET /a HTTP/1.1\r\nHost: x\r\nX: ");
+    while !trickle.has_answer() {
+        trickle.try_send("y");
+        // Slow enough not to have said too much before its time is over.
+        std::thread::sleep(Duration::from_millis(5));
     }
+    let answer = String::from_utf8(trickle.rest()).expect("text");
+    // It is lost if this machine is so busy that we have gone on talking for too long after it.
+    assert!(answer.starts_with("HTTP/1.1 408 ") || answer.is_empty(), "{answer}");
     assert_eq!(half.answer(true).code, 408);
     assert_eq!(half.rest(), b"");
     let answer = body.answer(true);
     assert_eq!((answer.code, answer.field("Connection")), (200, Some("close")));
 
     // Their places are free again, although they are still there.
-    let mut others: Vec<Client> = (0..3).map(|_| server.connect()).collect();
+    let mut others: Vec<Client> = (0..4).map(|_| server.connect()).collect();
     for client in &mut others {
         assert_eq!(client.get("/a", "").text(), "first");
     }
+    assert!(deaf.rest().len() < LARGE);
 }
 
 #[test]

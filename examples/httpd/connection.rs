@@ -1,14 +1,14 @@
 //! One connection: requests are read and answered in turn, so pipelined ones are answered in their order.
 //!
 //! What a client can take is bounded: memory by [`MAX_HEAD`] and the part of a file that is being sent, time by the limits of the
-//! server. Each limit holds for a whole request, or a whole answer: a byte now and then does not extend it.
+//! server. They hold for a whole request, and for each part of an answer: a byte now and then does not extend them.
 
 use crate::request::{self, Body, Request};
 use crate::response::{Method, Response, Status};
 use crate::server::Server;
 use fibers::net::TcpStream;
 use fibers::{select, time};
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr};
 use std::time::{Duration, Instant};
 
@@ -17,9 +17,6 @@ const MAX_HEAD: usize = 16 << 10;
 
 /// The longest body of a request that is read to get to the next one, in bytes. (A GET has no use for a body.)
 const MAX_BODY: u64 = 64 << 10;
-
-/// Bytes per second. Whoever reads an answer more slowly is taken not to read it.
-const SLOWEST: u64 = 4 << 10;
 
 /// How long, and for how many bytes, a connection is read that will be closed.
 const LINGER: (Duration, u64) = (Duration::from_secs(1), 1 << 20);
@@ -134,10 +131,10 @@ impl Connection<'_> {
 
     /// Sends an answer and logs it. Whether the connection can go on after it.
     fn send(&mut self, response: &Response, method: Method, goes_on: bool) -> bool {
-        let time = self.server.limits.patience + Duration::from_secs(response.length() / SLOWEST);
-        let mut out = self.stream.with_deadline(Instant::now() + time);
+        let patience = self.server.limits.patience;
+        let mut send = |part: &[u8]| self.stream.with_deadline(Instant::now() + patience).write_all(part);
         let mut sent = 0;
-        let result = response.write(&mut out, method, goes_on, &mut sent);
+        let result = response.send(method, goes_on, &mut send, &mut sent);
         self.server.log.answered(self.peer.ip(), &self.line, response.status, sent);
         goes_on && result.is_ok()
     }

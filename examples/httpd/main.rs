@@ -50,8 +50,8 @@ answers that are under way have been sent; a second one ends it at once.
   --addr ADDRESS:PORT  where to listen (default: 127.0.0.1:8080; port 0: any)
   --connections N      serve N connections at a time (default: 1024)
   --idle SECONDS       close connections that ask for nothing (default: 30)
-  --patience SECONDS   for a request to arrive, and for a client that does not
-                       read its answer (default: 10)
+  --patience SECONDS   for a request to arrive, and for each 64 KiB of an answer
+                       to be read (default: 10)
   --grace SECONDS      for answers under way when it is told to end (default: 10)
   -h, --help           print this text";
 
@@ -170,9 +170,9 @@ fn count(text: &str) -> Result<usize, String> {
     count.ok_or_else(|| format!("--connections needs a number from 1 to 1000000, not '{text}'"))
 }
 
-/// Up to a day.
+/// Up to a day. Nothing happens in no time at all.
 fn seconds(text: &str) -> Result<Duration, String> {
-    let seconds = text.parse().ok().filter(|s| (0.0..=86_400.0).contains(s));
-    let seconds = seconds.ok_or_else(|| format!("'{text}' is no number of seconds from 0 to 86400"))?;
+    let seconds = text.parse().ok().filter(|s| (0.001..=86_400.0).contains(s));
+    let seconds = seconds.ok_or_else(|| format!("'{text}' is no number of seconds from 0.001 to 86400"))?;
     Ok(Duration::from_secs_f64(seconds))
 }

@@ -1,11 +1,11 @@
 //! Answers: status, header fields and body, and how they are written.
 
 use fibers::fs::File;
-use std::io::{self, Write};
+use std::io;
 use std::ops::Range;
 use std::time::{Duration, SystemTime};
 
-/// How much of a file is in memory at a time, in bytes.
+/// How much of a body is sent at a time, and how much of a file is in memory, in bytes.
 const PART: usize = 64 << 10;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -110,42 +110,56 @@ impl Response {
         head.into_bytes()
     }
 
-    /// Writes head and body; only the head if `method` wants no more. `sent` is told how much of the body has gone out.
+    /// Sends head and body in parts; only the head if `method` wants no more. `sent` is told how much of the body has gone out.
     ///
     /// # Errors
-    /// Those of writing; those of reading the file, also if it has become shorter. The client can tell then by the end of the
+    /// Those of `send`; those of reading the file, also if it has become shorter. The client can tell then by the end of the
     /// connection that something is missing.
-    pub(crate) fn write(&self, out: &mut impl Write, method: Method, goes_on: bool, sent: &mut u64) -> io::Result<()> {
+    pub(crate) fn send(&self, method: Method, goes_on: bool, send: Send<'_>, sent: &mut u64) -> io::Result<()> {
         let head = self.head(goes_on);
         match &self.body {
-            Body::Bytes(bytes) if method == Method::Get => {
-                out.write_all(&[&head, &bytes[..]].concat())?;
-                *sent = self.length();
-                Ok(())
-            }
-            Body::File(file, part) if method == Method::Get => write_file(out, head, file, part.clone(), sent),
-            _ => out.write_all(&head),
+            Body::Bytes(bytes) if method == Method::Get => send_bytes(head, bytes, send, sent),
+            Body::File(file, part) if method == Method::Get => send_file(head, file, part.clone(), send, sent),
+            _ => send(&head),
         }
     }
 }
 
-/// The head goes out together with the first part of the file.
-fn write_file(out: &mut impl Write, head: Vec<u8>, file: &File, mut part: Range<u64>, sent: &mut u64) -> io::Result<()> {
+/// What sends one part.
+type Send<'a> = &'a mut dyn FnMut(&[u8]) -> io::Result<()>;
+
+/// The head goes out together with the first part.
+fn send_bytes(head: Vec<u8>, body: &[u8], send: Send<'_>, sent: &mut u64) -> io::Result<()> {
+    let (first, rest) = body.split_at(body.len().min(PART));
+    send(&[&head, first].concat())?;
+    *sent = first.len() as u64;
+    for part in rest.chunks(PART) {
+        send(part)?;
+        *sent += part.len() as u64;
+    }
+    Ok(())
+}
+
+/// The head goes out together with the first part.
+fn send_file(head: Vec<u8>, file: &File, mut rest: Range<u64>, send: Send<'_>, sent: &mut u64) -> io::Result<()> {
     let mut bytes = head;
-    while !part.is_empty() {
+    while !rest.is_empty() {
         let begin = bytes.len();
-        let wanted = PART.min((part.end - part.start).try_into().unwrap_or(PART));
-        bytes.resize(begin + wanted, 0);
-        let count = file.read_at(&mut bytes[begin..], part.start)?;
+        let wanted = (rest.end - rest.start).min(PART as u64);
+        bytes.resize(begin + wanted as usize, 0);
+        let count = file.read_at(&mut bytes[begin..], rest.start)?;
         if count == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        out.write_all(&bytes[..begin + count])?;
+        send(&bytes[..begin + count])?;
         bytes.clear();
-        part.start += count as u64;
+        rest.start += count as u64;
         *sent += count as u64;
     }
-    out.write_all(&bytes) // the head alone, of a file that is empty
+    match bytes.is_empty() {
+        true => Ok(()),
+        false => send(&bytes), // the head alone, of a file that is empty
+    }
 }
 
 /// As HTTP writes it; `None` before 1970 and after 9999, which it cannot write.

@@ -19,7 +19,7 @@ pub(crate) struct Limits {
     pub(crate) connections: usize,
     /// How long a connection may be silent between requests.
     pub(crate) idle: Duration,
-    /// How long a request may take to arrive, from its first byte on, and an answer to be read, beyond what its size explains.
+    /// How long a request may take to arrive, from its first byte on, and 64 KiB of an answer to be read.
     pub(crate) patience: Duration,
 }
 
