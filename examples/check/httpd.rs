@@ -106,6 +106,8 @@ fn parts_of_a_file() {
             _ => assert_eq!(answer.text(), body, "{range}"),
         }
     }
+    client.send("HEAD /digits HTTP/1.1\r\nHost: x\r\nRange: bytes=2-4\r\n\r\n");
+    assert_eq!(client.answer(false).field("Content-Length"), Some("10"));
     assert_eq!(client.get("/empty", "Range: bytes=0-4\r\n").what(), (200, String::new()));
     let tag = client.get("/digits", "").field("ETag").expect("a tag").to_owned();
     for (version, body) in [(&*tag, "1"), ("\"other\"", "0123456789")] {

@@ -2,7 +2,7 @@
 
 use crate::range::{Wanted, wanted};
 use crate::request::Request;
-use crate::response::{Body, Response, Status};
+use crate::response::{Body, Method, Response, Status};
 use crate::target::Target;
 use crate::{listing, response};
 use fibers::fs::{self, File, OpenOptions};
@@ -122,9 +122,10 @@ impl Found {
         })
     }
 
-    /// Whoever has a part of another version gets all of this one.
+    /// Whoever has a part of another version gets all of this one. Only a GET can want a part.
     fn part(&self, request: &Request, version: &Version, length: u64) -> Wanted {
         match (&request.range, &request.if_range) {
+            _ if request.method != Method::Get => Wanted::All,
             (Some(range), None) => wanted(range, length),
             (Some(range), Some(known)) if version.is(known) => wanted(range, length),
             _ => Wanted::All,

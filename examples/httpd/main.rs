@@ -98,10 +98,11 @@ fn serve(options: Options) -> Result<(), String> {
     let accepting = go!(clone(server); server.accept(listener));
     select! {
         signal = <-signals => tell(format_args!("{signal}, ending")),
-        failed = <-accepting => return match failed.expect("accepting does not panic") {
-            Err(error) => Err(format!("accept: {error}")),
-            Ok(()) => Ok(()),
-        },
+        // The listener is broken.
+        failed = <-accepting => {
+            let failed = failed.expect("accepting does not panic");
+            return failed.map_err(|error| format!("accept: {error}"));
+        }
     }
     stopper.cancel();
     let _ = accepting.join();
@@ -133,7 +134,7 @@ struct Options {
 impl Options {
     /// `None`: help is asked for. An error is a text for the user.
     fn parse(mut args: impl Iterator<Item = OsString>) -> Result<Option<Options>, String> {
-        let (mut dir, mut options_end) = (None, false);
+        let mut dirs: Vec<PathBuf> = Vec::new();
         let mut addr = "127.0.0.1:8080".to_string();
         let mut grace = Duration::from_secs(10);
         let mut limits = Limits::default();
@@ -143,25 +144,27 @@ impl Options {
                 value.ok_or_else(|| format!("{name} needs a value"))
             };
             match arg.to_str() {
-                Some("-h" | "--help") if !options_end => return Ok(None),
-                Some("--") if !options_end => options_end = true,
-                Some("--addr") if !options_end => addr = value("--addr")?,
-                Some("--connections") if !options_end => limits.connections = count(&value("--connections")?)?,
-                Some("--idle") if !options_end => limits.idle = seconds(&value("--idle")?)?,
-                Some("--patience") if !options_end => limits.patience = seconds(&value("--patience")?)?,
-                Some("--grace") if !options_end => grace = seconds(&value("--grace")?)?,
-                Some(text) if !options_end && text.starts_with('-') => return Err(format!("unknown option {text}")),
-                _ if dir.is_some() => return Err("more than one DIR".into()),
-                _ => dir = Some(PathBuf::from(arg)),
+                Some("-h" | "--help") => return Ok(None),
+                Some("--") => dirs.extend(args.by_ref().map(PathBuf::from)),
+                Some("--addr") => addr = value("--addr")?,
+                Some("--connections") => limits.connections = count(&value("--connections")?)?,
+                Some("--idle") => limits.idle = seconds(&value("--idle")?)?,
+                Some("--patience") => limits.patience = seconds(&value("--patience")?)?,
+                Some("--grace") => grace = seconds(&value("--grace")?)?,
+                Some(text) if text.starts_with('-') => return Err(format!("unknown option {text}")),
+                _ => dirs.push(arg.into()),
             }
         }
-        let dir = dir.ok_or("DIR is missing")?;
-        Ok(Some(Options {
-            dir,
-            addr,
-            grace,
-            limits,
-        }))
+        match (dirs.pop(), dirs.is_empty()) {
+            (Some(dir), true) => Ok(Some(Options {
+                dir,
+                addr,
+                grace,
+                limits,
+            })),
+            (Some(_), false) => Err("more than one DIR".into()),
+            (None, _) => Err("DIR is missing".into()),
+        }
     }
 }
 
