@@ -11,12 +11,24 @@ mod echo;
 #[path = "check/from_go.rs"]
 #[rustfmt::skip] // its lines are those of the README
 mod from_go;
+#[path = "check/httpd.rs"]
+mod httpd;
+#[path = "check/httpd_client.rs"]
+mod httpd_client;
+#[path = "check/httpd_hostile.rs"]
+mod httpd_hostile;
 #[path = "check/port_scan.rs"]
 mod port_scan;
 #[path = "check/program.rs"]
 mod program;
+#[path = "check/running.rs"]
+mod running;
 #[path = "check/server.rs"]
 mod server;
+#[path = "check/tail_f.rs"]
+mod tail_f;
+#[path = "check/tee_exec.rs"]
+mod tee_exec;
 
 use program::Program;
 
