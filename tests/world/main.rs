@@ -11,6 +11,7 @@ mod local;
 mod memory;
 mod shutdown;
 mod slow_peers;
+mod spread;
 mod tcp;
 mod unchanged;
 mod unreachable;
