@@ -5,16 +5,29 @@
 //! | [`Fd`] | any descriptor, made waitable |
 //! | [`pipe`] | a pipe of the system |
 //! | [`duplex`] | a connection within the process |
+//! | [`BufReader`] | lines, fields and blocks of any of these and of sockets, as operations |
+//! | [`Deadline`] | one deadline, or a context, for many calls |
+//! | [`Readable`], [`Writable`], [`Stream`] | what all of these have in common |
 //!
-//! Everything here is `Read` and `Write`, so the functions of `std::io` do the rest: `copy`, `BufReader`, `BufWriter`. For a proxy
-//! there is [`net::copy_bidirectional`](crate::net::copy_bidirectional).
+//! Everything here is `Read` and `Write`, so the functions of `std::io` do the rest: `copy`, `BufWriter`. For a proxy there is
+//! [`net::copy_bidirectional`](crate::net::copy_bidirectional).
 
+mod buffer;
+mod deadline;
 mod duplex;
 mod fd;
+mod reader;
+mod stream;
 
 pub use crate::file::Closed;
+pub use deadline::{Deadline, Until};
 pub use duplex::{Duplex, duplex};
 pub use fd::Fd;
+pub use reader::{BufReader, TooLong};
+pub use stream::{Readable, Stream, Writable};
+
+use reader::too_long;
+pub(crate) use stream::{Place, sealed, timed_out, within};
 
 use std::io;
 

@@ -6,7 +6,7 @@
 //! | [`UdpSocket`] | datagrams |
 //! | [`UnixListener`], [`UnixStream`], [`UnixDatagram`] | the same within one machine, and descriptors that are passed on |
 //! | [`AcceptBackoff`] | what a server does about errors of `accept` |
-//! | [`Deadline`] | one deadline for many calls |
+//! | [`Deadline`] | one deadline, or a context, for many calls |
 //! | [`copy_bidirectional`] | what a proxy does |
 //!
 //! Streams are `Read` and `Write`, by value and by reference, so crates that are written against those run on them unchanged. A
@@ -20,22 +20,19 @@
 mod accept;
 mod connect;
 mod copy;
-mod deadline;
 mod names;
 mod socket;
 mod split;
-mod stream;
 mod tcp;
 mod udp;
 mod unix;
 
+pub use crate::io::{Deadline, Stream};
 pub use accept::AcceptBackoff;
 pub use copy::copy_bidirectional;
-pub use deadline::Deadline;
 pub use names::ToSocketAddrs;
 pub use split::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, ReuniteError, WriteHalf};
 pub use std::net::Shutdown;
-pub use stream::Stream;
 pub use tcp::{Incoming, KeepAlive, TcpListener, TcpStream};
 pub use udp::UdpSocket;
 pub use unix::{PeerCredentials, UnixDatagram, UnixIncoming, UnixListener, UnixStream};

@@ -4,6 +4,7 @@
 mod datagrams;
 mod descriptors;
 mod faults;
+mod lines;
 mod local;
 mod memory;
 mod tcp;

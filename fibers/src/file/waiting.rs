@@ -88,7 +88,8 @@ impl<'a, T, F: FnMut(&mut Look<'a>) -> io::Result<T>> Op for IoOp<'a, F> {
 }
 
 /// What one attempt knows of its descriptor.
-pub(crate) struct Look<'a> {
+#[expect(missing_debug_implementations, reason = "users cannot name it")]
+pub struct Look<'a> {
     side: &'a Side,
     tick: u32,
     /// Whoever makes it waits for this descriptor, and for nothing else, if the call would block.
