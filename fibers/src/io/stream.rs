@@ -12,8 +12,8 @@ use std::net::Shutdown;
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
-/// Where bytes can be read from by an operation: sockets, [`Fd`](super::Fd), [`Duplex`](super::Duplex), reading halves, and references
-/// to these.
+/// Where bytes can be read from by an operation: sockets, [`Fd`](super::Fd), [`Duplex`](super::Duplex), [`Stdin`](super::Stdin),
+/// reading halves, and references to these.
 ///
 /// For functions that take any of them, and for [`BufReader`](super::BufReader). Nobody else implements it.
 pub trait Readable: sealed::TryRead {
@@ -24,8 +24,8 @@ pub trait Readable: sealed::TryRead {
     }
 }
 
-/// Where bytes can be written to by an operation: sockets, [`Fd`](super::Fd), [`Duplex`](super::Duplex), writing halves, and
-/// references to these.
+/// Where bytes can be written to by an operation: sockets, [`Fd`](super::Fd), [`Duplex`](super::Duplex), [`Stdout`](super::Stdout),
+/// [`Stderr`](super::Stderr), writing halves, and references to these.
 ///
 /// For functions that take any of them. Nobody else implements it.
 pub trait Writable: sealed::TryWrite {

@@ -71,6 +71,8 @@ pub enum Call {
     Fcntl,
     /// Asking what a descriptor is.
     Fstat,
+    /// Opening a standard descriptor anew.
+    Open,
     /// Asking for the CPUs that a thread may use.
     GetAffinity,
     /// Setting the CPUs that a thread may use.
