@@ -194,14 +194,14 @@ impl<T: AsFd> Fd<T> {
         &'a self,
         direction: Direction,
         what: &'static str,
-        mut call: impl FnMut(&'a Self, &mut Look<'a>) -> io::Result<R>,
+        mut call: impl FnMut(&'a Self, &mut Look<'_>) -> io::Result<R>,
     ) -> impl Op<Output = io::Result<R>> {
         io_op(
             &self.watched.file,
             Some(self.as_fd()),
             direction,
             what,
-            move |look: &mut Look<'a>| call(self, look),
+            move |look: &mut Look<'_>| call(self, look),
         )
     }
 
@@ -210,14 +210,14 @@ impl<T: AsFd> Fd<T> {
         &'a self,
         direction: Direction,
         what: &'static str,
-        call: impl Fn(&'a Self, &mut Look<'a>) -> io::Result<R> + Clone,
+        call: impl Fn(&'a Self, &mut Look<'_>) -> io::Result<R> + Clone,
     ) -> impl Op<Output = io::Result<R>> + Clone {
         io_op(
             &self.watched.file,
             Some(self.as_fd()),
             direction,
             what,
-            move |look: &mut Look<'a>| call(self, look),
+            move |look: &mut Look<'_>| call(self, look),
         )
     }
 

@@ -78,7 +78,7 @@ impl<T: AsFd> Output<T> {
 
     fn op<'a, R>(&'a self, mut attempt: impl FnMut() -> io::Result<R>) -> impl Op<Output = io::Result<R>> {
         let Place { file, fd, what } = self.standard.place(self.what);
-        io_op(file, fd, Direction::Write, what, move |_: &mut Look<'a>| attempt())
+        io_op(file, fd, Direction::Write, what, move |_: &mut Look<'_>| attempt())
     }
 
     fn flush_op(&self) -> impl Op<Output = io::Result<()>> {

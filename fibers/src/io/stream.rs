@@ -167,7 +167,7 @@ pub(super) fn reading<'a, S: TryRead + ?Sized, R>(
     mut attempt: impl FnMut(&mut ReadCall<'_>) -> io::Result<R>,
 ) -> impl Op<Output = io::Result<R>> {
     let Place { file, fd, what } = source.read_place();
-    let call = io_op(file, fd, Direction::Read, what, move |look: &mut Look<'a>| {
+    let call = io_op(file, fd, Direction::Read, what, move |look: &mut Look<'_>| {
         attempt(&mut |buffer| source.try_read(look, buffer))
     });
     op::biased((source.end_op().wrap(Err), call))
@@ -179,7 +179,7 @@ pub(super) fn writing<'a, S: TryWrite + ?Sized, R>(
     mut attempt: impl FnMut(&mut WriteCall<'_>) -> io::Result<R>,
 ) -> impl Op<Output = io::Result<R>> {
     let Place { file, fd, what } = target.write_place();
-    let call = io_op(file, fd, Direction::Write, what, move |look: &mut Look<'a>| {
+    let call = io_op(file, fd, Direction::Write, what, move |look: &mut Look<'_>| {
         attempt(&mut |buffer| target.try_write(look, buffer))
     });
     op::biased((target.end_op().wrap(Err), call))
