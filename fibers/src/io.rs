@@ -33,7 +33,7 @@ pub use stdout::{Stderr, Stdout, stderr, stdout};
 pub use stream::{Readable, Stream, Writable};
 
 use reader::too_long;
-pub(crate) use stream::{Place, sealed, timed_out, within};
+pub(crate) use stream::{Place, reading, sealed, timed_out, within, writing};
 
 use std::io;
 

@@ -8,18 +8,20 @@
 //! | [`AcceptBackoff`] | what a server does about errors of `accept` |
 //! | [`Deadline`] | one deadline, or a context, for many calls |
 //! | [`copy_bidirectional`] | what a proxy does |
+//! | [`send_file`], [`splice`] | copies that stay in the kernel |
 //!
 //! Streams are `Read` and `Write`, by value and by reference, so crates that are written against those run on them unchanged. A
 //! blocking method `x` is the operation `x_op`, performed; an operation that loses in a choice has moved no byte and taken no
 //! connection. All of them work on plain threads as well.
 //!
-//! A call that a signal interrupts is repeated; none says `WouldBlock`; none raises SIGPIPE.
+//! A call that a signal interrupts is repeated; none says `WouldBlock`; none raises SIGPIPE, but for [`send_file`] and [`splice`].
 //!
 //! Names are looked up on the blocking pool (on a plain thread: by that thread). [`ToSocketAddrs`] says what counts as an address.
 
 mod accept;
 mod connect;
 mod copy;
+mod kernel;
 mod names;
 mod socket;
 mod split;
@@ -30,6 +32,7 @@ mod unix;
 pub use crate::io::{Deadline, Stream};
 pub use accept::AcceptBackoff;
 pub use copy::copy_bidirectional;
+pub use kernel::{send_file, send_file_op, splice};
 pub use names::ToSocketAddrs;
 pub use split::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, ReuniteError, WriteHalf};
 pub use std::net::Shutdown;

@@ -4,6 +4,7 @@
 mod datagrams;
 mod descriptors;
 mod faults;
+mod kernel;
 mod lines;
 mod local;
 mod memory;

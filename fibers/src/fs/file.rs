@@ -155,6 +155,20 @@ impl File {
         Ok(bytes.len())
     }
 
+    /// Has the pool read these bytes, unless they are in memory already: who needs them next does not wait for the disk.
+    pub(crate) fn fetch(&self, offset: u64, len: usize) {
+        let is_there = |offset| sys::read_cached(self.as_fd(), &mut [0], Some(offset)).is_ok();
+        if len == 0 || sched::here().is_none() || is_there(offset) && is_there(offset.saturating_add(len as u64 - 1)) {
+            return;
+        }
+        // An error is found again by whoever needs them.
+        let _ = self.with(move |file| file.read_at(&mut vec![0; len], offset));
+    }
+
+    pub(crate) fn get_ref(&self) -> &fs::File {
+        &self.file
+    }
+
     fn write_through(
         &self,
         buffer: &[u8],

@@ -8,6 +8,7 @@ use crate::file::Look;
 use crate::op::{self, Op};
 use crate::time;
 use std::io::{self, Read, Write};
+use std::os::fd::BorrowedFd;
 use std::time::Instant;
 
 /// What can end the calls of a [`Deadline`]: an [`Instant`], or a reference to a [`Context`]. Nobody else implements it.
@@ -121,6 +122,10 @@ impl<S: Readable, U: Until> TryRead for Deadline<'_, S, U> {
         self.stream.try_read(look, buffer)
     }
 
+    fn source(&self) -> Option<BorrowedFd<'_>> {
+        self.stream.source()
+    }
+
     /// The end goes first: a peer that always has another byte must not win for ever.
     fn end_op(&self) -> impl Op<Output = io::Error> {
         op::biased((self.until.end_op(), TryRead::end_op(self.stream)))
@@ -134,6 +139,10 @@ impl<S: Writable, U: Until> TryWrite for Deadline<'_, S, U> {
 
     fn try_write(&self, look: &mut Look<'_>, buffer: &[u8]) -> io::Result<usize> {
         self.stream.try_write(look, buffer)
+    }
+
+    fn target(&self) -> Option<BorrowedFd<'_>> {
+        self.stream.target()
     }
 
     fn end_op(&self) -> impl Op<Output = io::Error> {

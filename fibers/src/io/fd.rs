@@ -286,6 +286,10 @@ impl<T: AsFd> TryRead for Fd<T> {
     fn try_read(&self, _: &mut Look<'_>, buffer: &mut [u8]) -> io::Result<usize> {
         sys::read(self.as_fd(), buffer)
     }
+
+    fn source(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.as_fd())
+    }
 }
 
 impl<T: AsFd> TryWrite for Fd<T> {
@@ -295,6 +299,10 @@ impl<T: AsFd> TryWrite for Fd<T> {
 
     fn try_write(&self, _: &mut Look<'_>, buffer: &[u8]) -> io::Result<usize> {
         sys::write(self.as_fd(), buffer)
+    }
+
+    fn target(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.as_fd())
     }
 }
 

@@ -86,6 +86,7 @@ pub(crate) mod sealed {
     use super::{Look, Place};
     use crate::op::{self, Op};
     use std::io;
+    use std::os::fd::BorrowedFd;
     use std::time::Duration;
 
     pub trait TryRead {
@@ -96,6 +97,11 @@ pub(crate) mod sealed {
 
         /// How long a blocking call may take.
         fn read_limit(&self) -> Option<Duration> {
+            None
+        }
+
+        /// The descriptor that the kernel may read from by itself.
+        fn source(&self) -> Option<BorrowedFd<'_>> {
             None
         }
 
@@ -110,6 +116,16 @@ pub(crate) mod sealed {
 
         /// Writes what there is room for now. `WouldBlock`: nothing was written, and a change of the place will tell of more room.
         fn try_write(&self, look: &mut Look<'_>, buffer: &[u8]) -> io::Result<usize>;
+
+        /// How long a blocking call may take.
+        fn write_limit(&self) -> Option<Duration> {
+            None
+        }
+
+        /// The descriptor that the kernel may write to by itself.
+        fn target(&self) -> Option<BorrowedFd<'_>> {
+            None
+        }
 
         /// What ends a write early: before it, if both are possible.
         fn end_op(&self) -> impl Op<Output = io::Error> {
@@ -130,6 +146,10 @@ pub(crate) mod sealed {
             (**self).read_limit()
         }
 
+        fn source(&self) -> Option<BorrowedFd<'_>> {
+            (**self).source()
+        }
+
         fn end_op(&self) -> impl Op<Output = io::Error> {
             (**self).end_op()
         }
@@ -144,6 +164,14 @@ pub(crate) mod sealed {
             (**self).try_write(look, buffer)
         }
 
+        fn write_limit(&self) -> Option<Duration> {
+            (**self).write_limit()
+        }
+
+        fn target(&self) -> Option<BorrowedFd<'_>> {
+            (**self).target()
+        }
+
         fn end_op(&self) -> impl Op<Output = io::Error> {
             (**self).end_op()
         }
@@ -155,14 +183,14 @@ impl<S: Readable + ?Sized> Readable for &S {}
 impl<S: Writable + ?Sized> Writable for &S {}
 
 /// One read of an attempt.
-pub(super) type ReadCall<'a> = dyn FnMut(&mut [u8]) -> io::Result<usize> + 'a;
+pub(crate) type ReadCall<'a> = dyn FnMut(&mut [u8]) -> io::Result<usize> + 'a;
 
 /// One write of an attempt.
-pub(super) type WriteCall<'a> = dyn FnMut(&[u8]) -> io::Result<usize> + 'a;
+pub(crate) type WriteCall<'a> = dyn FnMut(&[u8]) -> io::Result<usize> + 'a;
 
 /// The operation that is tried by `attempt`, which reads by its argument until it has what it wants or that says `WouldBlock`. What it
 /// has read before, it keeps.
-pub(super) fn reading<'a, S: TryRead + ?Sized, R>(
+pub(crate) fn reading<'a, S: TryRead + ?Sized, R>(
     source: &'a S,
     mut attempt: impl FnMut(&mut ReadCall<'_>) -> io::Result<R>,
 ) -> impl Op<Output = io::Result<R>> {
@@ -174,7 +202,7 @@ pub(super) fn reading<'a, S: TryRead + ?Sized, R>(
 }
 
 /// As [`reading`], for writes.
-pub(super) fn writing<'a, S: TryWrite + ?Sized, R>(
+pub(crate) fn writing<'a, S: TryWrite + ?Sized, R>(
     target: &'a S,
     mut attempt: impl FnMut(&mut WriteCall<'_>) -> io::Result<R>,
 ) -> impl Op<Output = io::Result<R>> {

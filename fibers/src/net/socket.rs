@@ -410,6 +410,10 @@ macro_rules! stream {
             fn read_limit(&self) -> Option<std::time::Duration> {
                 self.0.read_limit.get()
             }
+
+            fn source(&self) -> Option<std::os::fd::BorrowedFd<'_>> {
+                Some(std::os::fd::AsFd::as_fd(self))
+            }
         }
 
         impl $crate::io::sealed::TryWrite for $Name {
@@ -419,6 +423,14 @@ macro_rules! stream {
 
             fn try_write(&self, _: &mut $crate::file::Look<'_>, buffer: &[u8]) -> std::io::Result<usize> {
                 $crate::sys::socket::send(std::os::fd::AsFd::as_fd(self), buffer)
+            }
+
+            fn write_limit(&self) -> Option<std::time::Duration> {
+                self.0.write_limit.get()
+            }
+
+            fn target(&self) -> Option<std::os::fd::BorrowedFd<'_>> {
+                Some(std::os::fd::AsFd::as_fd(self))
             }
         }
 

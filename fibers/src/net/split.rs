@@ -9,6 +9,7 @@ use crate::prim::Arc;
 use std::error::Error;
 use std::fmt;
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
+use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 /// The reading direction of a borrowed stream.
@@ -104,6 +105,10 @@ macro_rules! reading {
                 self.0.read_limit()
             }
 
+            fn source(&self) -> Option<BorrowedFd<'_>> {
+                self.0.source()
+            }
+
             fn end_op(&self) -> impl Op<Output = io::Error> {
                 TryRead::end_op(&*self.0)
             }
@@ -152,6 +157,14 @@ macro_rules! writing {
 
             fn try_write(&self, look: &mut Look<'_>, buffer: &[u8]) -> io::Result<usize> {
                 self.get_ref().try_write(look, buffer)
+            }
+
+            fn write_limit(&self) -> Option<Duration> {
+                self.get_ref().write_limit()
+            }
+
+            fn target(&self) -> Option<BorrowedFd<'_>> {
+                self.get_ref().target()
             }
 
             fn end_op(&self) -> impl Op<Output = io::Error> {

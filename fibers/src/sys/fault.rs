@@ -99,6 +99,10 @@ pub enum Call {
     Kill,
     /// Creating and arming a timer of the wall clock.
     Timerfd,
+    /// Sending from a file: `EINVAL` leads to reads and writes.
+    SendFile,
+    /// Moving bytes through a pipe: `EINVAL` leads to reads and writes.
+    Splice,
     /// Reading what needs no waiting for a disk: `EAGAIN` leads to the pool for blocking calls.
     ReadCached,
 }

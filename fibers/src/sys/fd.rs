@@ -138,6 +138,31 @@ pub(crate) fn write(fd: BorrowedFd<'_>, buffer: &[u8]) -> io::Result<usize> {
     })
 }
 
+/// Sends from a file, from `offset` on, without moving its cursor; 0 is its end. Repeated when interrupted.
+pub(crate) fn send_file(to: BorrowedFd<'_>, file: BorrowedFd<'_>, offset: u64, len: usize) -> io::Result<usize> {
+    let offset = i64::try_from(offset).map_err(|_| io::ErrorKind::InvalidInput)?;
+    uninterrupted(|| {
+        let len = seam_len!(SendFile, len);
+        let mut offset = offset;
+        // SAFETY: `offset` is read and written during the call.
+        let count = check(unsafe { libc::sendfile(to.as_raw_fd(), file.as_raw_fd(), &mut offset, len) })?;
+        Ok(count as usize)
+    })
+}
+
+/// Moves bytes between two descriptors, one of which is a pipe; 0 is the end. Does not wait for the pipe; whether it waits for the other one is
+/// up to that. Repeated when interrupted.
+pub(crate) fn splice(from: BorrowedFd<'_>, to: BorrowedFd<'_>, len: usize) -> io::Result<usize> {
+    uninterrupted(|| {
+        let len = seam_len!(Splice, len);
+        let flags = libc::SPLICE_F_MOVE | libc::SPLICE_F_NONBLOCK;
+        // SAFETY: no offsets are given, so no memory is involved.
+        let count =
+            check(unsafe { libc::splice(from.as_raw_fd(), ptr::null_mut(), to.as_raw_fd(), ptr::null_mut(), len, flags) })?;
+        Ok(count as usize)
+    })
+}
+
 /// What may be asked of a descriptor without waiting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ready {

@@ -40,7 +40,7 @@ mod thread;
 pub(crate) use clock::{arm_for_jumps, wall_clock, wall_timer};
 pub(crate) use fd::{
     EpollEvent, Kind, Ready, epoll_add, epoll_create, epoll_delete, epoll_modify, epoll_wait, eventfd, is_file, is_ready, kind,
-    read, read_cached, reopen, set_nonblocking, wait_ready, write,
+    read, read_cached, reopen, send_file, set_nonblocking, splice, wait_ready, write,
 };
 pub(crate) use memory::{
     Advice, address_space_limit, advise, advise_all, map, map_aligned, page_size, protect_none, read_setting,
