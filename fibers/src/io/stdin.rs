@@ -109,10 +109,7 @@ impl Input {
         result
     }
 
-    fn op<'a, R>(
-        &'a self,
-        mut take: impl FnMut(&mut Buffer, &mut ReadCall<'_>) -> io::Result<R>,
-    ) -> impl Op<Output = io::Result<R>> {
+    fn op<R>(&self, mut take: impl FnMut(&mut Buffer, &mut ReadCall<'_>) -> io::Result<R>) -> impl Op<Output = io::Result<R>> {
         let Place { file, fd, what } = self.standard.place("read from standard input");
         io_op(file, fd, Direction::Read, what, move |_: &mut Look<'_>| {
             self.attempt(&mut take)

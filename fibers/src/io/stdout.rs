@@ -76,7 +76,7 @@ impl<T: AsFd> Output<T> {
         Ok(())
     }
 
-    fn op<'a, R>(&'a self, mut attempt: impl FnMut() -> io::Result<R>) -> impl Op<Output = io::Result<R>> {
+    fn op<R>(&self, mut attempt: impl FnMut() -> io::Result<R>) -> impl Op<Output = io::Result<R>> {
         let Place { file, fd, what } = self.standard.place(self.what);
         io_op(file, fd, Direction::Write, what, move |_: &mut Look<'_>| attempt())
     }

@@ -190,8 +190,8 @@ pub(crate) type WriteCall<'a> = dyn FnMut(&[u8]) -> io::Result<usize> + 'a;
 
 /// The operation that is tried by `attempt`, which reads by its argument until it has what it wants or that says `WouldBlock`. What it
 /// has read before, it keeps.
-pub(crate) fn reading<'a, S: TryRead + ?Sized, R>(
-    source: &'a S,
+pub(crate) fn reading<S: TryRead + ?Sized, R>(
+    source: &S,
     mut attempt: impl FnMut(&mut ReadCall<'_>) -> io::Result<R>,
 ) -> impl Op<Output = io::Result<R>> {
     let Place { file, fd, what } = source.read_place();
@@ -202,8 +202,8 @@ pub(crate) fn reading<'a, S: TryRead + ?Sized, R>(
 }
 
 /// As [`reading`], for writes.
-pub(crate) fn writing<'a, S: TryWrite + ?Sized, R>(
-    target: &'a S,
+pub(crate) fn writing<S: TryWrite + ?Sized, R>(
+    target: &S,
     mut attempt: impl FnMut(&mut WriteCall<'_>) -> io::Result<R>,
 ) -> impl Op<Output = io::Result<R>> {
     let Place { file, fd, what } = target.write_place();
