@@ -16,19 +16,34 @@ mod programs {
     use std::io::{self, BufRead, ErrorKind, Read, Write};
     use std::time::Duration;
 
-    /// The arguments: a scenario, how many workers (0: a plain thread), and whether opening anew is to fail.
+    /// The arguments: a scenario, how many workers (0: a plain thread), and what is wrong with the system calls.
     pub(super) fn main() {
         let arguments: Vec<_> = std::env::args().collect();
-        let [_, scenario, workers, reopen] = &arguments[..] else {
-            panic!("usage: stdio-child SCENARIO WORKERS own|shared");
+        let [_, scenario, workers, way] = &arguments[..] else {
+            panic!("usage: stdio-child SCENARIO WORKERS own|shared|little");
         };
-        if reopen == "shared" {
-            fault::inject(Call::Open, Fault::always(libc::EACCES));
+        match &**way {
+            "shared" => fault::inject(Call::Open, Fault::always(libc::EACCES)),
+            "little" => do_little(),
+            _ => {}
         }
         let scenario = program(scenario);
         match workers.parse().unwrap() {
             0 => scenario(),
             workers => runtime(workers).run(scenario),
+        }
+    }
+
+    /// Calls are interrupted, and move few bytes.
+    fn do_little() {
+        for call in [Call::Read, Call::Write, Call::RecvMsg, Call::SendMsg, Call::Poll] {
+            let interrupted = Fault {
+                after: 1,
+                times: 3,
+                errno: libc::EINTR,
+            };
+            fault::inject(call, interrupted);
+            fault::inject(call, Fault::short(50));
         }
     }
 

@@ -127,8 +127,8 @@ impl<S: Readable, U: Until> TryRead for Deadline<'_, S, U> {
     }
 
     /// The end goes first: a peer that always has another byte must not win for ever.
-    fn end_op(&self) -> impl Op<Output = io::Error> {
-        op::biased((self.until.end_op(), TryRead::end_op(self.stream)))
+    fn read_in_time<T>(&self, call: impl Op<Output = io::Result<T>>) -> impl Op<Output = io::Result<T>> {
+        op::biased((self.until.end_op().wrap(Err), self.stream.read_in_time(call)))
     }
 }
 
@@ -145,8 +145,8 @@ impl<S: Writable, U: Until> TryWrite for Deadline<'_, S, U> {
         self.stream.target()
     }
 
-    fn end_op(&self) -> impl Op<Output = io::Error> {
-        op::biased((self.until.end_op(), TryWrite::end_op(self.stream)))
+    fn write_in_time<T>(&self, call: impl Op<Output = io::Result<T>>) -> impl Op<Output = io::Result<T>> {
+        op::biased((self.until.end_op().wrap(Err), self.stream.write_in_time(call)))
     }
 }
 

@@ -19,6 +19,10 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 /// How much of an unfinished line waits.
 const CAPACITY: usize = 8 * 1024;
 
+/// How much of a long write is looked at, and written, at a time: a reader that takes little does not have all of it looked at again
+/// and again.
+const PIECE: usize = 16 * 1024;
+
 /// What all handles to one output share.
 struct Output<T> {
     standard: Standard<T>,
@@ -49,6 +53,7 @@ impl<T: AsFd> Output<T> {
 
     /// Writes whole lines, and keeps what is none; perhaps only some of it.
     fn try_write(&self, buffer: &[u8]) -> io::Result<usize> {
+        let buffer = &buffer[..buffer.len().min(PIECE)];
         let mut pending = self.lock();
         let is_small = pending.len() + buffer.len() <= self.capacity;
         let lines = match buffer.iter().rposition(|byte| *byte == b'\n') {
@@ -161,7 +166,7 @@ pub fn stderr() -> Stderr {
 ///
 /// Lines are written at once; an unfinished one waits in a buffer that all handles share, until it is finished, is longer than 8 KiB,
 /// or is flushed. What is in it when the process exits (`main` returns, or `std::process::exit`) is written then, and the exit waits
-/// for whoever reads it. The buffer of [`std::io::stdout`], and so of `println!`, is another one.
+/// for whoever reads it. The buffer of [`std::io::stdout`], and so of `println!`, is another one. Nothing of this is captured in tests.
 ///
 /// What is written by one `write_all`, `write!` or `writeln!` is not mixed with what others write by these. A reader that is gone is
 /// an error (`BrokenPipe`).

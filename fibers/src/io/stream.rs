@@ -5,7 +5,7 @@
 //! them in one attempt, keeps what it has got in a buffer of its reader, and is tried again when there is more.
 
 use crate::file::{Direction, File, Look, io_op};
-use crate::op::{self, Op};
+use crate::op::Op;
 use crate::prim::Arc;
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
@@ -84,7 +84,7 @@ pub struct Place<'a> {
 
 pub(crate) mod sealed {
     use super::{Look, Place};
-    use crate::op::{self, Op};
+    use crate::op::Op;
     use std::io;
     use std::os::fd::BorrowedFd;
     use std::time::Duration;
@@ -105,9 +105,9 @@ pub(crate) mod sealed {
             None
         }
 
-        /// What ends a read early: before it, if both are possible.
-        fn end_op(&self) -> impl Op<Output = io::Error> {
-            op::never()
+        /// The read `call`, unless something ends it early.
+        fn read_in_time<T>(&self, call: impl Op<Output = io::Result<T>>) -> impl Op<Output = io::Result<T>> {
+            call
         }
     }
 
@@ -127,9 +127,9 @@ pub(crate) mod sealed {
             None
         }
 
-        /// What ends a write early: before it, if both are possible.
-        fn end_op(&self) -> impl Op<Output = io::Error> {
-            op::never()
+        /// The write `call`, unless something ends it early.
+        fn write_in_time<T>(&self, call: impl Op<Output = io::Result<T>>) -> impl Op<Output = io::Result<T>> {
+            call
         }
     }
 
@@ -150,8 +150,8 @@ pub(crate) mod sealed {
             (**self).source()
         }
 
-        fn end_op(&self) -> impl Op<Output = io::Error> {
-            (**self).end_op()
+        fn read_in_time<T>(&self, call: impl Op<Output = io::Result<T>>) -> impl Op<Output = io::Result<T>> {
+            (**self).read_in_time(call)
         }
     }
 
@@ -172,8 +172,8 @@ pub(crate) mod sealed {
             (**self).target()
         }
 
-        fn end_op(&self) -> impl Op<Output = io::Error> {
-            (**self).end_op()
+        fn write_in_time<T>(&self, call: impl Op<Output = io::Result<T>>) -> impl Op<Output = io::Result<T>> {
+            (**self).write_in_time(call)
         }
     }
 }
@@ -198,7 +198,7 @@ pub(crate) fn reading<S: TryRead + ?Sized, R>(
     let call = io_op(file, fd, Direction::Read, what, move |look: &mut Look<'_>| {
         attempt(&mut |buffer| source.try_read(look, buffer))
     });
-    op::biased((source.end_op().wrap(Err), call))
+    source.read_in_time(call)
 }
 
 /// As [`reading`], for writes.
@@ -210,7 +210,7 @@ pub(crate) fn writing<S: TryWrite + ?Sized, R>(
     let call = io_op(file, fd, Direction::Write, what, move |look: &mut Look<'_>| {
         attempt(&mut |buffer| target.try_write(look, buffer))
     });
-    op::biased((target.end_op().wrap(Err), call))
+    target.write_in_time(call)
 }
 
 /// Performs within the time; otherwise the error is `TimedOut`.

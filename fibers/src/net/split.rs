@@ -109,8 +109,8 @@ macro_rules! reading {
                 self.0.source()
             }
 
-            fn end_op(&self) -> impl Op<Output = io::Error> {
-                TryRead::end_op(&*self.0)
+            fn read_in_time<T>(&self, call: impl Op<Output = io::Result<T>>) -> impl Op<Output = io::Result<T>> {
+                self.0.read_in_time(call)
             }
         }
 
@@ -167,8 +167,8 @@ macro_rules! writing {
                 self.get_ref().target()
             }
 
-            fn end_op(&self) -> impl Op<Output = io::Error> {
-                TryWrite::end_op(self.get_ref())
+            fn write_in_time<T>(&self, call: impl Op<Output = io::Result<T>>) -> impl Op<Output = io::Result<T>> {
+                self.get_ref().write_in_time(call)
             }
         }
 
