@@ -156,6 +156,16 @@ fn lines_from_whatever_the_input_is() {
 }
 
 #[test]
+fn a_file_on_a_disk_is_fetched_by_the_pool() {
+    let text: String = (0..20_000).map(|i| format!("line {i}\n")).collect();
+    let said: String = (0..20_000).map(|i| format!("<line {i}>\n")).collect();
+    for workers in ["1", "2"] {
+        let said_now = Program::start("cold", (workers, "own"), file(&text)).end();
+        assert!(said_now == format!("{said}end\n"));
+    }
+}
+
+#[test]
 fn lines_from_a_terminal() {
     for scenario in ["lines", "select"] {
         for how in EVERYWHERE {

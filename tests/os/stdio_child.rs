@@ -55,6 +55,7 @@ mod programs {
         match name {
             "lines" => lines,
             "select" => select_lines,
+            "cold" => cold,
             "bytes" => bytes,
             "busy" => busy,
             "shared" => shared,
@@ -84,6 +85,14 @@ mod programs {
             }
         }
         say("end");
+    }
+
+    /// Nothing of the file is in memory.
+    fn cold() {
+        fault::inject(Call::ReadCached, Fault::always(libc::EAGAIN));
+        assert_eq!(fibers::Handle::current().blocking_pool().threads, 0);
+        lines();
+        assert_ne!(fibers::Handle::current().blocking_pool().threads, 0);
     }
 
     /// The same, while something else wins most of the time.

@@ -6,12 +6,15 @@ use super::sealed::TryRead;
 use super::standard::Standard;
 use super::stream::{Place, ReadCall};
 use crate::file::{Direction, Look, io_op};
-use crate::op::Op;
+use crate::op::{self, Op};
 use std::fmt;
 use std::io::{self, IsTerminal, Read};
 use std::iter::FusedIterator;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+
+/// What the operations are called in reports.
+const WHAT: &str = "read from standard input";
 
 /// As in the standard library.
 const CAPACITY: usize = 8 * 1024;
@@ -61,10 +64,13 @@ pub fn stdin() -> Stdin {
 /// ```
 ///
 /// # How it waits
-/// The open file behind descriptor 0 is shared with other processes and is never made non-blocking. A pipe or a terminal is opened anew,
-/// at the first use, and what is read then is that pipe or terminal, also if the program puts something else in the place of
-/// descriptor 0 afterwards. A read of a regular file may wait for the disk. If a terminal or a pipe cannot be opened anew (another
-/// user's; no `/proc`), another process that reads from it at the same time may make the worker wait.
+/// The open file behind descriptor 0 is shared with other processes and is never made non-blocking. A pipe or a terminal is opened
+/// anew, at the first use, and what is read then is that pipe or terminal, also if the program puts something else in the place of
+/// descriptor 0 afterwards. If that cannot be (another user's terminal, no `/proc`), another process that reads from it at the same
+/// time may make the worker wait.
+///
+/// Of a regular file the blocking pool fetches what is not in memory, before anything else is tried: another branch may have to wait
+/// for the disk. A line of more than 128 KiB may make the worker wait for it.
 ///
 /// No thread is behind this. A fiber that waits for input when the runtime ends is unwound like any other and has taken nothing; the
 /// end of the process waits for no input.
@@ -109,10 +115,29 @@ impl Input {
         result
     }
 
-    fn op<R>(&self, mut take: impl FnMut(&mut Buffer, &mut ReadCall<'_>) -> io::Result<R>) -> impl Op<Output = io::Result<R>> {
-        let Place { file, fd, what } = self.standard.place("read from standard input");
-        io_op(file, fd, Direction::Read, what, move |_: &mut Look<'_>| {
+    /// Has the pool fetch what comes next, if it will be needed and may be on a disk.
+    fn fetch(&'static self) {
+        if self.standard.is_file() && self.lock().unread().is_empty() {
+            self.standard.fetch();
+        }
+    }
+
+    fn op<R>(
+        &'static self,
+        mut take: impl FnMut(&mut Buffer, &mut ReadCall<'_>) -> io::Result<R>,
+    ) -> impl Op<Output = io::Result<R>> {
+        let Place { file, fd, what } = self.standard.place(WHAT);
+        let call = io_op(file, fd, Direction::Read, what, move |_: &mut Look<'_>| {
             self.attempt(&mut take)
+        });
+        self.fetched(call)
+    }
+
+    /// The read `call`, with what it needs in memory as far as that is known.
+    fn fetched<O: Op>(&'static self, call: O) -> impl Op<Output = O::Output> {
+        op::guard(move || {
+            self.fetch();
+            call
         })
     }
 }
@@ -196,11 +221,15 @@ impl Default for Stdin {
 
 impl TryRead for Stdin {
     fn read_place(&self) -> Place<'_> {
-        input().standard.place("read from standard input")
+        input().standard.place(WHAT)
     }
 
     fn try_read(&self, _: &mut Look<'_>, buffer: &mut [u8]) -> io::Result<usize> {
         input().attempt(|own, read| some(own, buffer, read))
+    }
+
+    fn read_in_time<T>(&self, call: impl Op<Output = io::Result<T>>) -> impl Op<Output = io::Result<T>> {
+        input().fetched(call)
     }
 }
 
