@@ -32,7 +32,7 @@ mod driver;
 mod registry;
 mod waiting;
 
-pub(crate) use waiting::{Look, io_op};
+pub(crate) use waiting::{Call, Look, call_op, io_op};
 
 use crate::epoll::{Event, Interest};
 use crate::op::cell::{Batch, Queue, Source, State};

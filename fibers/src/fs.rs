@@ -13,12 +13,13 @@
 
 mod dir;
 mod file;
+mod lock;
 mod replace;
 
-pub use dir::{DirEntry, ReadDir, read_dir};
+pub use dir::{DirBuilder, DirEntry, ReadDir, read_dir};
 pub use file::{File, OpenOptions};
 pub use replace::write_atomic;
-pub use std::fs::{FileTimes, FileType, Metadata, Permissions};
+pub use std::fs::{FileTimes, FileType, Metadata, Permissions, TryLockError};
 
 use crate::Op;
 use crate::blocking::{call, call_op};
@@ -169,6 +170,27 @@ of_two_paths! {
 pub fn symlink(original: impl AsRef<Path>, link: impl AsRef<Path>) -> io::Result<()> {
     let (original, link) = (original.as_ref().to_owned(), link.as_ref().to_owned());
     call(|| std::os::unix::fs::symlink(original, link))
+}
+
+/// Calls of a path and two owners, as std has them.
+macro_rules! of_owners {
+    ($($(#[$doc:meta])+ $name:ident;)+) => {$(
+        $(#[$doc])+
+        ///
+        /// # Errors
+        #[doc = concat!("As [`std::os::unix::fs::", stringify!($name), "`].")]
+        pub fn $name(path: impl AsRef<Path>, user: Option<u32>, group: Option<u32>) -> io::Result<()> {
+            let path = path.as_ref().to_owned();
+            call(move || std::os::unix::fs::$name(path, user, group))
+        }
+    )+};
+}
+
+of_owners! {
+    /// Gives a file another user, another group, or both; `None` leaves it as it is. Links are followed.
+    chown;
+    /// As [`chown`], of a link itself.
+    lchown;
 }
 
 /// Sets who may do what with a file.

@@ -1,20 +1,39 @@
-//! Input and output on any descriptor, and through memory.
+//! Input and output on any descriptor, on the standard ones, and through memory.
 //!
 //! | | |
 //! |---|---|
 //! | [`Fd`] | any descriptor, made waitable |
 //! | [`pipe`] | a pipe of the system |
 //! | [`duplex`] | a connection within the process |
+//! | [`stdin`], [`stdout`], [`stderr`] | those of the process |
+//! | [`BufReader`] | lines, fields and blocks of any of these and of sockets, as operations |
+//! | [`Deadline`] | one deadline, or a context, for many calls |
+//! | [`Readable`], [`Writable`], [`Stream`] | what all of these have in common |
 //!
-//! Everything here is `Read` and `Write`, so the functions of `std::io` do the rest: `copy`, `BufReader`, `BufWriter`. For a proxy
-//! there is [`net::copy_bidirectional`](crate::net::copy_bidirectional).
+//! Everything here is `Read` and `Write`, so the functions of `std::io` do the rest: `copy`, `BufWriter`. For a proxy there is
+//! [`net::copy_bidirectional`](crate::net::copy_bidirectional).
 
+mod buffer;
+mod deadline;
 mod duplex;
 mod fd;
+mod reader;
+mod standard;
+mod stdin;
+mod stdout;
+mod stream;
 
 pub use crate::file::Closed;
+pub use deadline::{Deadline, Until};
 pub use duplex::{Duplex, duplex};
 pub use fd::Fd;
+pub use reader::{BufReader, TooLong};
+pub use stdin::{Stdin, StdinLines, stdin};
+pub use stdout::{Stderr, Stdout, stderr, stdout};
+pub use stream::{Readable, Stream, Writable};
+
+use reader::too_long;
+pub(crate) use stream::{Place, reading, sealed, timed_out, within, writing};
 
 use std::io;
 

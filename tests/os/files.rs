@@ -220,6 +220,93 @@ fn options_are_stds() {
 }
 
 #[test]
+fn a_lock_is_one_of_the_open_file() {
+    everywhere(|on| {
+        let place = Place::new();
+        let path = place.at("f");
+        let held = File::create(&path).unwrap();
+        held.lock().unwrap();
+        let waiting: Vec<_> = (0..4)
+            .map(|i| {
+                let other = File::open(&path).unwrap();
+                assert!(matches!(other.try_lock(), Err(fs::TryLockError::WouldBlock)));
+                assert!(matches!(other.try_lock_shared(), Err(fs::TryLockError::WouldBlock)));
+                let path = path.clone();
+                on.spawn(move || {
+                    match i % 2 {
+                        0 => other.lock().unwrap(),
+                        _ => other.lock_shared().unwrap(),
+                    }
+                    // Whoever has it alone finds nobody else's traces, nor leaves any.
+                    if i % 2 == 0 {
+                        let count: u32 = fs::read_to_string(&path).unwrap().parse().unwrap();
+                        fs::write(&path, (count + 1).to_string()).unwrap();
+                    }
+                    other.unlock().unwrap();
+                })
+            })
+            .collect();
+        fs::write(&path, "0").unwrap();
+        held.unlock().unwrap();
+        waiting.into_iter().for_each(|task| task.join());
+        assert_eq!(fs::read_to_string(&path).unwrap(), "2");
+        held.lock_shared().unwrap();
+        assert!(File::open(&path).unwrap().try_lock_shared().is_ok());
+        drop(held);
+        assert!(File::open(&path).unwrap().try_lock().is_ok());
+    });
+}
+
+#[test]
+fn owners_times_and_directories() {
+    use std::os::unix::fs::MetadataExt;
+    everywhere(|_| {
+        let place = Place::new();
+        let below = place.at("one/two");
+        let mut builder = fs::DirBuilder::new();
+        builder.mode(0o700);
+        assert_eq!(builder.create(&below).unwrap_err().kind(), ErrorKind::NotFound);
+        builder.recursive(true).create(&below).unwrap();
+        builder.create(&below).unwrap();
+        assert_eq!(fs::metadata(&below).unwrap().permissions().mode() & 0o777, 0o700);
+        let path = place.at("f");
+        let file = File::create(&path).unwrap();
+        let then = std::time::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
+        file.set_modified(then).unwrap();
+        let known = fs::metadata(&path).unwrap();
+        assert_eq!(known.modified().unwrap(), then);
+        // One may always give it to oneself.
+        fs::symlink("f", place.at("link")).unwrap();
+        fs::chown(&path, Some(known.uid()), Some(known.gid())).unwrap();
+        fs::lchown(place.at("link"), None, Some(known.gid())).unwrap();
+        file.chown(Some(known.uid()), None).unwrap();
+        assert_eq!(fs::chown(place.at("g"), None, None).unwrap_err().kind(), ErrorKind::NotFound);
+    });
+}
+
+#[test]
+fn reading_at_a_place_is_an_operation() {
+    everywhere(|_| {
+        let place = Place::new();
+        std::fs::write(place.at("f"), pattern(1000)).unwrap();
+        let mut file = File::open(place.at("f")).unwrap();
+        let mut bytes = [0; 10];
+        for _ in 0..rounds(30, 1000) {
+            let won = file
+                .read_at_op(&mut bytes, 500)
+                .wrap(|n| Some(n.unwrap()))
+                .or(op::always(None))
+                .perform();
+            assert!(won.is_none_or(|n| n == 10));
+        }
+        assert_eq!(file.read_at_op(&mut bytes, 995).perform().unwrap(), 5);
+        assert_eq!(bytes[..5], pattern(1000)[995..]);
+        assert_eq!(file.read_at_op(&mut bytes, 1000).perform().unwrap(), 0);
+        assert_eq!(file.stream_position().unwrap(), 0);
+    });
+}
+
+#[test]
 fn an_atomic_write_replaces_the_whole() {
     everywhere(|_| {
         let place = Place::new();

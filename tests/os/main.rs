@@ -6,4 +6,5 @@ mod deadlocks;
 mod files;
 mod pool;
 mod signals;
+mod stdio;
 mod wall_clock;

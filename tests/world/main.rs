@@ -7,6 +7,8 @@ mod descriptors;
 mod faults;
 mod hogs;
 mod interrupted;
+mod kernel;
+mod lines;
 mod local;
 mod memory;
 mod shutdown;

@@ -143,3 +143,25 @@ fn a_proxy_ends_with_an_error_of_either_side() {
         assert_eq!(read.unwrap(), 0, "both connections have been dropped");
     });
 }
+
+/// A proxy does not care what its connections go through.
+#[test]
+fn copying_between_memory_and_a_socket() {
+    everywhere(|on| {
+        let ((mut client, near), (far, mut server)) = (io::duplex(7), pair());
+        let proxy = on.spawn(move || copy_bidirectional(&near, &far).unwrap());
+        let asking = on.spawn(move || {
+            client.write_all(b"a long question").unwrap();
+            client.shutdown();
+            let mut answer = String::new();
+            client.read_to_string(&mut answer).unwrap();
+            answer
+        });
+        let mut question = String::new();
+        server.read_to_string(&mut question).unwrap();
+        server.write_all(b"a short answer").unwrap();
+        drop(server);
+        assert_eq!((&*question, &*asking.join()), ("a long question", "a short answer"));
+        assert_eq!(proxy.join(), (15, 14));
+    });
+}

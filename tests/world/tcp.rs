@@ -540,6 +540,47 @@ fn f43_a_peer_that_does_not_answer_is_given_up() {
     });
 }
 
+/// Attempts to connect win, lose and fail; those that lose leave no socket behind.
+#[test]
+fn connecting_is_an_operation() {
+    let _alone = alone();
+    everywhere(|on| {
+        let (listener, address) = listen();
+        let silent = Silent::new();
+        let open = descriptors();
+        let rounds = rounds(300, 20_000);
+        for _ in 0..rounds {
+            let to_nobody = TcpStream::connect_op(silent.address);
+            assert!(to_nobody.clone().try_perform().is_none());
+            let other = to_nobody.wrap(|_| None).or(op::always(Some(1))).perform();
+            assert_eq!(other, Some(1));
+        }
+        // Other tests open descriptors meanwhile, so only a large number means something.
+        assert!((descriptors() as u64) < open as u64 + rounds);
+        let late = TcpStream::connect_op(silent.address)
+            .timeout(Duration::from_millis(2))
+            .perform();
+        assert!(late.is_err());
+        let op = TcpStream::connect_op(address);
+        let answering = on.spawn(move || {
+            for _ in 0..2 {
+                let (mut stream, _) = listener.accept().unwrap();
+                stream.write_all(b"hello").unwrap();
+            }
+        });
+        for op in [op.clone(), op.clone()] {
+            let waits = TcpStream::connect_op(silent.address);
+            let mut stream = op::choice((waits, op)).perform().unwrap();
+            assert_eq!(stream.peer_addr().unwrap(), address);
+            let mut text = String::new();
+            stream.read_to_string(&mut text).unwrap();
+            assert_eq!(text, "hello");
+        }
+        answering.join();
+        assert_eq!(op.perform().unwrap_err().kind(), ErrorKind::ConnectionRefused);
+    });
+}
+
 pub(crate) fn descriptors() -> usize {
     std::fs::read_dir("/proc/self/fd").unwrap().count()
 }

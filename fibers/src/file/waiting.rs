@@ -19,63 +19,94 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 /// `attempt` is called on the performer, with nothing locked and nothing published. If it says that it would block although the
 /// descriptor is ready in this direction, it is called again only after the next change. Without a descriptor, changes are what
 /// [`File::changed`] tells of.
-pub(crate) fn io_op<'a, T, F: FnMut(&mut Look<'a>) -> io::Result<T>>(
+pub(crate) fn io_op<'a, T, F: FnMut(&mut Look<'_>) -> io::Result<T>>(
     file: &'a Arc<File>,
     fd: Option<BorrowedFd<'a>>,
     direction: Direction,
     what: &'static str,
     attempt: F,
-) -> IoOp<'a, F> {
-    IoOp {
-        file,
-        fd,
-        direction,
-        what,
-        attempt,
+) -> IoOp<Borrowed<'a, F>> {
+    let attempt = RefCell::new(attempt);
+    call_op(Borrowed { file, fd, attempt }, direction, what)
+}
+
+/// As [`io_op`], of a call that may own its descriptor.
+pub(crate) fn call_op<C: Call>(call: C, direction: Direction, what: &'static str) -> IoOp<C> {
+    IoOp { call, direction, what }
+}
+
+/// What is tried, on which descriptor.
+pub(crate) trait Call {
+    type Output;
+
+    /// Who waits for the descriptor.
+    fn file(&self) -> &Arc<File>;
+
+    /// The descriptor, if there is one, handed to `use_it`.
+    fn with_fd<R>(&self, use_it: impl FnOnce(BorrowedFd<'_>) -> R) -> Option<R>;
+
+    /// One call, as [`io_op`] has it.
+    fn attempt(&self, look: &mut Look<'_>) -> io::Result<Self::Output>;
+}
+
+/// A call on a descriptor of somebody else.
+#[derive(Clone)]
+pub(crate) struct Borrowed<'a, F> {
+    file: &'a Arc<File>,
+    fd: Option<BorrowedFd<'a>>,
+    attempt: RefCell<F>,
+}
+
+impl<T, F: FnMut(&mut Look<'_>) -> io::Result<T>> Call for Borrowed<'_, F> {
+    type Output = T;
+
+    fn file(&self) -> &Arc<File> {
+        self.file
+    }
+
+    fn with_fd<R>(&self, use_it: impl FnOnce(BorrowedFd<'_>) -> R) -> Option<R> {
+        self.fd.map(use_it)
+    }
+
+    #[inline]
+    fn attempt(&self, look: &mut Look<'_>) -> io::Result<T> {
+        (self.attempt.borrow_mut())(look)
     }
 }
 
 /// See [`io_op`].
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 #[must_use = "an operation does nothing until it is performed"]
-pub(crate) struct IoOp<'a, F> {
-    file: &'a Arc<File>,
-    fd: Option<BorrowedFd<'a>>,
+pub(crate) struct IoOp<C> {
+    call: C,
     direction: Direction,
     what: &'static str,
-    attempt: F,
 }
 
-impl<F> IoOp<'_, F> {
+impl<C: Call> IoOp<C> {
     fn describe(&self) -> Graph {
-        match self.fd {
-            Some(fd) => Graph::leaf(format!("{} {}", self.what, fd.as_raw_fd())),
+        match self.call.with_fd(|fd| fd.as_raw_fd()) {
+            Some(fd) => Graph::leaf(format!("{} {fd}", self.what)),
             None => Graph::leaf(self.what),
         }
     }
 }
 
-impl<F> fmt::Debug for IoOp<'_, F> {
+impl<C> fmt::Debug for IoOp<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("IoOp").field(&self.what).field(&self.fd).finish()
+        f.debug_tuple("IoOp").field(&self.what).finish()
     }
 }
 
-impl<'a, T, F: FnMut(&mut Look<'a>) -> io::Result<T>> Op for IoOp<'a, F> {
-    type Output = io::Result<T>;
-    type Branches = IoBranches<'a, T, F>;
+impl<C: Call> Op for IoOp<C> {
+    type Output = io::Result<C::Output>;
+    type Branches = IoBranches<C>;
     const IMMEDIATE: bool = true;
 
     #[inline]
     fn force(self) -> Self::Branches {
         IoBranches {
-            op: IoOp {
-                attempt: RefCell::new(self.attempt),
-                file: self.file,
-                fd: self.fd,
-                direction: self.direction,
-                what: self.what,
-            },
+            op: self,
             node: Node::new(()),
             found: Plain::new(None),
             tried: Plain::new(None),
@@ -88,7 +119,8 @@ impl<'a, T, F: FnMut(&mut Look<'a>) -> io::Result<T>> Op for IoOp<'a, F> {
 }
 
 /// What one attempt knows of its descriptor.
-pub(crate) struct Look<'a> {
+#[expect(missing_debug_implementations, reason = "users cannot name it")]
+pub struct Look<'a> {
     side: &'a Side,
     tick: u32,
     /// Whoever makes it waits for this descriptor, and for nothing else, if the call would block.
@@ -117,33 +149,32 @@ impl Look<'_> {
 }
 
 /// A forced [`IoOp`].
-pub(crate) struct IoBranches<'a, T, F> {
-    op: IoOp<'a, RefCell<F>>,
+pub(crate) struct IoBranches<C: Call> {
+    op: IoOp<C>,
     node: Node<()>,
     /// What the attempt that has succeeded brought.
-    found: Plain<Option<io::Result<T>>>,
+    found: Plain<Option<io::Result<C::Output>>>,
     /// The tick at which an attempt would have blocked.
     tried: Plain<Option<u32>>,
 }
 
-impl<'a, T, F: FnMut(&mut Look<'a>) -> io::Result<T>> IoBranches<'a, T, F> {
-    fn side(&self) -> &'a Side {
-        self.op.file.side(self.op.direction)
+impl<C: Call> IoBranches<C> {
+    fn side(&self) -> &Side {
+        self.op.call.file().side(self.op.direction)
     }
 
     /// Makes the call. None: it would block.
     #[inline]
-    fn look(&self, waits: bool) -> Option<io::Result<T>> {
+    fn look(&self, waits: bool) -> Option<io::Result<C::Output>> {
         let side = self.side();
         // Before the call: what changes after this is not known to it.
         let tick = side.tick();
         self.tried.set(Some(tick));
-        if self.op.file.is_closed() {
+        if self.op.call.file().is_closed() {
             return Some(Err(closed()));
         }
-        let mut attempt = self.op.attempt.borrow_mut();
         loop {
-            return match attempt(&mut Look { side, tick, waits }) {
+            return match self.op.call.attempt(&mut Look { side, tick, waits }) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 result => Some(result),
@@ -184,8 +215,8 @@ impl Exchange<Waiters, ()> for SinceTick<'_> {
     }
 }
 
-impl<'a, T, F: FnMut(&mut Look<'a>) -> io::Result<T>> Branches for IoBranches<'a, T, F> {
-    type Output = io::Result<T>;
+impl<C: Call> Branches for IoBranches<C> {
+    type Output = io::Result<C::Output>;
 
     fn leaves(&self) -> usize {
         1
@@ -215,9 +246,8 @@ impl<'a, T, F: FnMut(&mut Look<'a>) -> io::Result<T>> Branches for IoBranches<'a
             {
                 return Attempt::Done(waiter);
             }
-            if let Some(fd) = self.op.fd
-                && let Err(error) = self.op.file.watch(fd)
-            {
+            let call = &self.op.call;
+            if let Some(Err(error)) = call.with_fd(|fd| call.file().watch(fd)) {
                 if !me.commit() {
                     return Attempt::Lost;
                 }
@@ -242,7 +272,7 @@ impl<'a, T, F: FnMut(&mut Look<'a>) -> io::Result<T>> Branches for IoBranches<'a
 
     fn abandon(&mut self, _: Option<usize>) {}
 
-    fn finish(&mut self, _: usize) -> io::Result<T> {
+    fn finish(&mut self, _: usize) -> io::Result<C::Output> {
         self.found.take().expect("an attempt that succeeds leaves its result")
     }
 

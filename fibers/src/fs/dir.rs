@@ -1,4 +1,4 @@
-//! Reading directories, a batch of entries at a time.
+//! Making directories, and reading them, a batch of entries at a time.
 
 use crate::blocking::call;
 use crate::prim::Arc;
@@ -7,12 +7,68 @@ use std::ffi::OsString;
 use std::fmt;
 use std::fs::{self, FileType, Metadata};
 use std::io;
-use std::os::unix::fs::DirEntryExt;
+use std::os::unix::fs::{DirBuilderExt, DirEntryExt};
 use std::path::{Path, PathBuf};
 
 /// Entries fetched by one call on the pool: enough that its price does not matter, few enough that a directory of any size takes
 /// little memory.
 const BATCH: usize = 128;
+
+/// How a directory is to be made, as [`std::fs::DirBuilder`] has it.
+///
+/// ```
+/// use fibers::fs::{self, DirBuilder};
+/// let path = std::env::temp_dir().join(format!("fibers-dir-{}", std::process::id()));
+/// fibers::run(|| {
+///     DirBuilder::new().recursive(true).mode(0o700).create(path.join("below")).unwrap();
+///     fs::remove_dir_all(&path).unwrap();
+/// });
+/// ```
+#[derive(Clone, Debug)]
+pub struct DirBuilder {
+    recursive: bool,
+    mode: u32,
+}
+
+impl DirBuilder {
+    /// One directory, of which the mask of the process says who may use it.
+    pub fn new() -> DirBuilder {
+        DirBuilder {
+            recursive: false,
+            mode: 0o777,
+        }
+    }
+
+    /// Those above it that are missing are made as well, and one that exists is no error.
+    pub fn recursive(&mut self, recursive: bool) -> &mut DirBuilder {
+        self.recursive = recursive;
+        self
+    }
+
+    /// The permissions of what is made, less the mask of the process. Default: `0o777`.
+    pub fn mode(&mut self, mode: u32) -> &mut DirBuilder {
+        self.mode = mode;
+        self
+    }
+
+    /// Makes it.
+    ///
+    /// # Errors
+    /// As [`std::fs::DirBuilder::create`].
+    ///
+    /// # Blocking
+    /// Suspends the fiber, or blocks the thread.
+    pub fn create(&self, path: impl AsRef<Path>) -> io::Result<()> {
+        let (DirBuilder { recursive, mode }, path) = (self.clone(), path.as_ref().to_owned());
+        call(move || fs::DirBuilder::new().recursive(recursive).mode(mode).create(path))
+    }
+}
+
+impl Default for DirBuilder {
+    fn default() -> DirBuilder {
+        DirBuilder::new()
+    }
+}
 
 /// The entries of a directory, in no particular order, without `.` and `..`.
 ///
@@ -26,7 +82,7 @@ const BATCH: usize = 128;
 /// fibers::run(|| {
 ///     let mut names: Vec<_> = fibers::fs::read_dir("src/fs").unwrap().map(|entry| entry.unwrap().file_name()).collect();
 ///     names.sort();
-///     assert_eq!(names, ["dir.rs", "file.rs", "replace.rs"]);
+///     assert_eq!(names, ["dir.rs", "file.rs", "lock.rs", "replace.rs"]);
 /// });
 /// ```
 pub fn read_dir(path: impl AsRef<Path>) -> io::Result<ReadDir> {

@@ -15,6 +15,7 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
+use std::time::SystemTime;
 
 /// The most bytes that one call reads or writes.
 const CHUNK: usize = 1 << 20;
@@ -74,7 +75,7 @@ impl File {
     }
 
     /// Makes a call on the pool that uses the file.
-    fn with<T: Send + 'static>(&self, f: impl FnOnce(&fs::File) -> io::Result<T> + Send + 'static) -> io::Result<T> {
+    pub(super) fn with<T: Send + 'static>(&self, f: impl FnOnce(&fs::File) -> io::Result<T> + Send + 'static) -> io::Result<T> {
         let file = self.file.clone();
         call(move || f(&file))
     }
@@ -85,6 +86,25 @@ impl File {
     /// As [`FileExt::read_at`].
     pub fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         self.read_through(buffer, Some(offset), move |file, bytes| file.read_at(bytes, offset))
+    }
+
+    /// The operation that reads at `offset`, as [`read_at`](File::read_at) does. One that loses may still read, for nobody.
+    ///
+    /// # Errors
+    /// As [`FileExt::read_at`].
+    pub fn read_at_op<'a>(&'a self, buffer: &'a mut [u8], offset: u64) -> impl Op<Output = io::Result<usize>> {
+        let (file, len) = (self.file.clone(), buffer.len().min(CHUNK));
+        let reading = call_op(move || {
+            let mut bytes = vec![0; len];
+            let count = file.read_at(&mut bytes, offset)?;
+            bytes.truncate(count);
+            Ok(bytes)
+        });
+        reading.wrap(move |bytes| {
+            let bytes = bytes?;
+            buffer[..bytes.len()].copy_from_slice(&bytes);
+            Ok(bytes.len())
+        })
     }
 
     /// Fills `buffer` from `offset` on, without moving the cursor.
@@ -155,6 +175,20 @@ impl File {
         Ok(bytes.len())
     }
 
+    /// Has the pool read these bytes, unless they are in memory already: who needs them next does not wait for the disk.
+    pub(crate) fn fetch(&self, offset: u64, len: usize) {
+        let is_there = |offset| sys::read_cached(self.as_fd(), &mut [0], Some(offset)).is_ok();
+        if len == 0 || sched::here().is_none() || is_there(offset) && is_there(offset.saturating_add(len as u64 - 1)) {
+            return;
+        }
+        // An error is found again by whoever needs them.
+        let _ = self.with(move |file| file.read_at(&mut vec![0; len], offset));
+    }
+
+    pub(crate) fn get_ref(&self) -> &fs::File {
+        &self.file
+    }
+
     fn write_through(
         &self,
         buffer: &[u8],
@@ -213,6 +247,22 @@ impl File {
     /// As [`std::fs::File::set_times`].
     pub fn set_times(&self, times: FileTimes) -> io::Result<()> {
         self.with(move |file| file.set_times(times))
+    }
+
+    /// Sets when it was last changed.
+    ///
+    /// # Errors
+    /// As [`std::fs::File::set_modified`].
+    pub fn set_modified(&self, time: SystemTime) -> io::Result<()> {
+        self.set_times(FileTimes::new().set_modified(time))
+    }
+
+    /// Gives it another user, another group, or both; `None` leaves it as it is.
+    ///
+    /// # Errors
+    /// As [`std::os::unix::fs::fchown`].
+    pub fn chown(&self, user: Option<u32>, group: Option<u32>) -> io::Result<()> {
+        self.with(move |file| std::os::unix::fs::fchown(file, user, group))
     }
 
     /// Another descriptor of the same open file: the cursor is shared.

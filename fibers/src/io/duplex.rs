@@ -1,11 +1,14 @@
 //! Connections that go through memory: as those of the system, without the system.
 
+use super::sealed::{TryRead, TryWrite};
+use super::{Deadline, Place, Readable, Stream, Until, Writable};
 use crate::Op;
-use crate::file::{Direction, File, Look, io_op};
+use crate::file::{Direction, File, Look};
 use crate::prim::Arc;
 use std::collections::VecDeque;
 use std::fmt;
 use std::io::{self, Read, Write};
+use std::net::Shutdown;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Two ends of a connection within the process. What is written into one is read from the other; in each direction at most
@@ -129,31 +132,68 @@ impl Duplex {
     /// The operation that reads what there is into `buffer`: 0 bytes at the end, or if there is no room. If it loses, no byte was
     /// taken.
     pub fn read_op<'a>(&'a self, buffer: &'a mut [u8]) -> impl Op<Output = io::Result<usize>> {
-        let from = &self.incoming;
-        io_op(
-            &from.waiters,
-            None,
-            Direction::Read,
-            "read from duplex",
-            move |_: &mut Look<'_>| from.read(buffer),
-        )
+        Readable::read_op(self, buffer)
     }
 
     /// The operation that writes what there is room for, from the beginning of `buffer`. If it loses, no byte was written.
     pub fn write_op<'a>(&'a self, buffer: &'a [u8]) -> impl Op<Output = io::Result<usize>> {
-        let to = &self.outgoing;
-        io_op(
-            &to.waiters,
-            None,
-            Direction::Write,
-            "write to duplex",
-            move |_: &mut Look<'_>| to.write(buffer),
-        )
+        Writable::write_op(self, buffer)
+    }
+
+    /// This end, with one end for all reads and writes that are made through the result: a moment, or a reference to a
+    /// [context](crate::Context).
+    pub fn with_deadline<U: Until>(&self, until: U) -> Deadline<'_, Duplex, U> {
+        Deadline::new(self, until)
     }
 
     /// Ends the outgoing direction: the other end reads what is left, then the end.
     pub fn shutdown(&self) {
         self.outgoing.end();
+    }
+}
+
+impl TryRead for Duplex {
+    fn read_place(&self) -> Place<'_> {
+        Place {
+            file: &self.incoming.waiters,
+            fd: None,
+            what: "read from duplex",
+        }
+    }
+
+    fn try_read(&self, _: &mut Look<'_>, buffer: &mut [u8]) -> io::Result<usize> {
+        self.incoming.read(buffer)
+    }
+}
+
+impl TryWrite for Duplex {
+    fn write_place(&self) -> Place<'_> {
+        Place {
+            file: &self.outgoing.waiters,
+            fd: None,
+            what: "write to duplex",
+        }
+    }
+
+    fn try_write(&self, _: &mut Look<'_>, buffer: &[u8]) -> io::Result<usize> {
+        self.outgoing.write(buffer)
+    }
+}
+
+impl Readable for Duplex {}
+impl Writable for Duplex {}
+
+impl Stream for Duplex {
+    /// After the reading direction was ended, the other end cannot write, and here nothing is left to be read.
+    fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+        if how != Shutdown::Read {
+            self.outgoing.end();
+        }
+        if how != Shutdown::Write {
+            self.incoming.abandon();
+            self.incoming.end();
+        }
+        Ok(())
     }
 }
 

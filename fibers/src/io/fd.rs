@@ -1,5 +1,7 @@
 //! Any descriptor, made waitable.
 
+use super::sealed::{TryRead, TryWrite};
+use super::{Place, Readable, Writable};
 use crate::Op;
 use crate::file::{Direction, File, Look, io_op, unwatchable};
 use crate::prim::Arc;
@@ -169,6 +171,15 @@ impl<T: AsFd> Fd<T> {
         self.call_op(Direction::Write, "write to descriptor", call)
     }
 
+    /// Who waits for the descriptor.
+    pub(crate) fn place(&self, what: &'static str) -> Place<'_> {
+        Place {
+            file: &self.watched.file,
+            fd: Some(self.as_fd()),
+            what,
+        }
+    }
+
     fn call_op<R>(
         &self,
         direction: Direction,
@@ -183,14 +194,14 @@ impl<T: AsFd> Fd<T> {
         &'a self,
         direction: Direction,
         what: &'static str,
-        mut call: impl FnMut(&'a Self, &mut Look<'a>) -> io::Result<R>,
+        mut call: impl FnMut(&'a Self, &mut Look<'_>) -> io::Result<R>,
     ) -> impl Op<Output = io::Result<R>> {
         io_op(
             &self.watched.file,
             Some(self.as_fd()),
             direction,
             what,
-            move |look: &mut Look<'a>| call(self, look),
+            move |look: &mut Look<'_>| call(self, look),
         )
     }
 
@@ -199,14 +210,14 @@ impl<T: AsFd> Fd<T> {
         &'a self,
         direction: Direction,
         what: &'static str,
-        call: impl Fn(&'a Self, &mut Look<'a>) -> io::Result<R> + Clone,
+        call: impl Fn(&'a Self, &mut Look<'_>) -> io::Result<R> + Clone,
     ) -> impl Op<Output = io::Result<R>> + Clone {
         io_op(
             &self.watched.file,
             Some(self.as_fd()),
             direction,
             what,
-            move |look: &mut Look<'a>| call(self, look),
+            move |look: &mut Look<'_>| call(self, look),
         )
     }
 
@@ -258,18 +269,45 @@ impl<T: AsFd> Fd<T> {
 
     /// The operation that reads what there is into `buffer`, 0 bytes at the end. If it loses, no byte was taken.
     pub fn read_op<'a>(&'a self, buffer: &'a mut [u8]) -> impl Op<Output = io::Result<usize>> {
-        self.try_op(Direction::Read, "read from descriptor", move |fd, _| {
-            sys::read(fd.as_fd(), buffer)
-        })
+        Readable::read_op(self, buffer)
     }
 
     /// The operation that writes from `buffer` what there is room for. If it loses, no byte was written.
     pub fn write_op<'a>(&'a self, buffer: &'a [u8]) -> impl Op<Output = io::Result<usize>> {
-        self.try_op(Direction::Write, "write to descriptor", move |fd, _| {
-            sys::write(fd.as_fd(), buffer)
-        })
+        Writable::write_op(self, buffer)
     }
 }
+
+impl<T: AsFd> TryRead for Fd<T> {
+    fn read_place(&self) -> Place<'_> {
+        self.place("read from descriptor")
+    }
+
+    fn try_read(&self, _: &mut Look<'_>, buffer: &mut [u8]) -> io::Result<usize> {
+        sys::read(self.as_fd(), buffer)
+    }
+
+    fn source(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.as_fd())
+    }
+}
+
+impl<T: AsFd> TryWrite for Fd<T> {
+    fn write_place(&self) -> Place<'_> {
+        self.place("write to descriptor")
+    }
+
+    fn try_write(&self, _: &mut Look<'_>, buffer: &[u8]) -> io::Result<usize> {
+        sys::write(self.as_fd(), buffer)
+    }
+
+    fn target(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.as_fd())
+    }
+}
+
+impl<T: AsFd> Readable for Fd<T> {}
+impl<T: AsFd> Writable for Fd<T> {}
 
 impl<T: AsFd> io::Read for &Fd<T> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {

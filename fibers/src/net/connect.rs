@@ -5,20 +5,25 @@
 
 use super::names::{ToSocketAddrs, resolve};
 use super::socket::timed_out;
-use crate::file::Direction;
+use crate::file::{Call, Direction, File, Look, call_op};
 use crate::io::Fd;
 use crate::op::{BoxOp, Op};
+use crate::prim::Arc;
 use crate::sys;
 use crate::sys::socket::{self, Kind};
 use crate::{op, time};
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io;
 use std::net::{SocketAddr, TcpStream};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
 /// The "Connection Attempt Delay" that RFC 8305 recommends.
 const NEXT: Duration = Duration::from_millis(250);
+
+/// What the operations are called in reports.
+const WHAT: &str = "connect socket";
 
 type Connecting = Fd<TcpStream>;
 
@@ -109,20 +114,67 @@ fn begin(address: &SocketAddr) -> io::Result<(Connecting, bool)> {
     Ok((Fd::of_nonblocking(socket.into()), connected))
 }
 
-/// The operation that is ready when the attempt has ended: when the socket is writable, and either has an error or a peer.
+/// Whether the attempt has ended: if the socket is writable, and either has an error or a peer.
+fn ended(socket: &Connecting) -> io::Result<()> {
+    if !sys::is_ready(socket.as_fd(), Direction::Write)? {
+        return Err(io::ErrorKind::WouldBlock.into());
+    }
+    if let Some(error) = socket.get_ref().take_error()? {
+        return Err(error);
+    }
+    match socket.get_ref().peer_addr() {
+        Err(error) if error.kind() == io::ErrorKind::NotConnected => Err(io::ErrorKind::WouldBlock.into()),
+        result => result.map(drop),
+    }
+}
+
+/// The operation that is ready when the attempt has ended.
 fn connected_op(socket: &Connecting) -> impl Op<Output = io::Result<()>> {
-    socket.try_op(Direction::Write, "connect socket", |socket, _| {
-        if !sys::is_ready(socket.as_fd(), Direction::Write)? {
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
-        if let Some(error) = socket.get_ref().take_error()? {
-            return Err(error);
-        }
-        match socket.get_ref().peer_addr() {
-            Err(error) if error.kind() == io::ErrorKind::NotConnected => Err(io::ErrorKind::WouldBlock.into()),
-            result => result.map(drop),
-        }
+    socket.try_op(Direction::Write, WHAT, |socket, _| ended(socket))
+}
+
+/// The operation that connects. Each perform begins anew, and closes its socket if it loses.
+pub(super) fn connect_op(address: SocketAddr) -> impl Op<Output = io::Result<Connecting>> + Clone {
+    op::guard(move || {
+        let begun = begin(&address);
+        let file = begun
+            .as_ref()
+            .map_or_else(|_| File::new(), |(socket, _)| socket.place(WHAT).file.clone());
+        let begun = RefCell::new(Some(begun));
+        call_op(Begun { file, begun }, Direction::Write, WHAT)
     })
+}
+
+/// What has become of an attempt, which owns its socket.
+struct Begun {
+    /// Who waits for it.
+    file: Arc<File>,
+    /// As [`begin`] has it. None: it has been given away.
+    begun: RefCell<Option<io::Result<(Connecting, bool)>>>,
+}
+
+impl Call for Begun {
+    type Output = Connecting;
+
+    fn file(&self) -> &Arc<File> {
+        &self.file
+    }
+
+    fn with_fd<R>(&self, use_it: impl FnOnce(BorrowedFd<'_>) -> R) -> Option<R> {
+        match &*self.begun.borrow() {
+            Some(Ok((socket, _))) => Some(use_it(socket.as_fd())),
+            _ => None,
+        }
+    }
+
+    fn attempt(&self, _: &mut Look<'_>) -> io::Result<Connecting> {
+        let mut begun = self.begun.borrow_mut();
+        if let Some(Ok((socket, false))) = &*begun {
+            ended(socket)?;
+        }
+        let (socket, _) = begun.take().expect("an attempt ends once")?;
+        Ok(socket)
+    }
 }
 
 #[cfg(test)]

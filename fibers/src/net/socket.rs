@@ -2,12 +2,17 @@
 
 use crate::file::{Direction, Look};
 use crate::io::Fd;
+pub(super) use crate::io::{timed_out, within};
 use crate::op::Op;
 use crate::prim::plain::{AtomicU64, Ordering};
 use crate::sys::socket::{self, Received, Take};
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
+
+/// What the operations are called in reports.
+pub(super) const READ: &str = "read from socket";
+pub(super) const WRITE: &str = "write to socket";
 
 /// For how long one call may wait. 0: for ever.
 #[derive(Debug, Default)]
@@ -38,20 +43,6 @@ impl Limit {
     fn copy(&self) -> Limit {
         Limit(AtomicU64::new(self.0.load(Ordering::Relaxed)))
     }
-}
-
-/// Performs within the time; otherwise the error is `TimedOut`.
-#[inline]
-pub(super) fn within<T>(limit: Option<Duration>, op: impl Op<Output = io::Result<T>>) -> io::Result<T> {
-    match limit {
-        None => op.perform(),
-        Some(limit) => op.timeout(limit).perform().unwrap_or_else(|_| Err(timed_out())),
-    }
-}
-
-#[cold]
-pub(super) fn timed_out() -> io::Error {
-    io::Error::new(io::ErrorKind::TimedOut, "the time for this call is over")
 }
 
 /// What a call says that may be made again when the descriptor has changed.
@@ -100,9 +91,13 @@ impl<T: AsFd> Socket<T> {
 
     #[inline]
     pub(super) fn receive_op<'a>(&'a self, buffer: &'a mut [u8], sort: Sort) -> impl Op<Output = io::Result<usize>> {
-        self.fd.try_op(Direction::Read, "read from socket", move |fd, look| {
-            sort.receive(look, buffer.len(), || socket::receive(fd.as_fd(), buffer, Take::Bytes))
-        })
+        self.fd
+            .try_op(Direction::Read, READ, move |_, look| self.try_receive(look, buffer, sort))
+    }
+
+    #[inline]
+    pub(super) fn try_receive(&self, look: &Look<'_>, buffer: &mut [u8], sort: Sort) -> io::Result<usize> {
+        sort.receive(look, buffer.len(), || socket::receive(self.as_fd(), buffer, Take::Bytes))
     }
 
     pub(super) fn receive_vectored_op<'a>(
@@ -111,7 +106,7 @@ impl<T: AsFd> Socket<T> {
         sort: Sort,
     ) -> impl Op<Output = io::Result<usize>> {
         let room = buffers.iter().map(|buffer| buffer.len()).sum();
-        self.fd.try_op(Direction::Read, "read from socket", move |fd, look| {
+        self.fd.try_op(Direction::Read, READ, move |fd, look| {
             sort.receive(look, room, || socket::receive_vectored(fd.as_fd(), buffers))
         })
     }
@@ -131,13 +126,12 @@ impl<T: AsFd> Socket<T> {
 
     #[inline]
     pub(super) fn send_op<'a>(&'a self, buffer: &'a [u8]) -> impl Op<Output = io::Result<usize>> {
-        self.fd.try_op(Direction::Write, "write to socket", move |fd, _| {
-            socket::send(fd.as_fd(), buffer)
-        })
+        self.fd
+            .try_op(Direction::Write, WRITE, move |fd, _| socket::send(fd.as_fd(), buffer))
     }
 
     pub(super) fn send_vectored_op<'a>(&'a self, buffers: &'a [IoSlice<'_>]) -> impl Op<Output = io::Result<usize>> {
-        self.fd.try_op(Direction::Write, "write to socket", move |fd, _| {
+        self.fd.try_op(Direction::Write, WRITE, move |fd, _| {
             socket::send_vectored(fd.as_fd(), buffers)
         })
     }
@@ -368,11 +362,11 @@ macro_rules! stream {
                 self.0.inner().shutdown(how)
             }
 
-            /// This stream, with one deadline for all reads and writes that are made through the result: after it they fail with
-            /// `TimedOut`. So a peer that sends a byte now and then cannot hold up a request for ever, as it can with a
-            /// [read timeout](Self::set_read_timeout).
-            pub fn with_deadline(&self, deadline: std::time::Instant) -> $crate::net::Deadline<'_, $Name> {
-                $crate::net::Deadline::new(self, deadline)
+            /// This stream, with one end for all reads and writes that are made through the result: a moment, after which they fail with
+            /// `TimedOut`, or a reference to a [context](crate::Context). So a peer that sends a byte now and then cannot hold up a
+            /// request for ever, as it can with a [read timeout](Self::set_read_timeout).
+            pub fn with_deadline<U: $crate::io::Until>(&self, until: U) -> $crate::net::Deadline<'_, $Name, U> {
+                $crate::net::Deadline::new(self, until)
             }
 
             /// The two directions, for two fibers that share the stream for a while (see [`scope`](std::thread::scope)).
@@ -404,17 +398,46 @@ macro_rules! stream {
             }
         }
 
-        impl $crate::net::stream::sealed::Sealed for $Name {}
+        impl $crate::io::sealed::TryRead for $Name {
+            fn read_place(&self) -> $crate::io::Place<'_> {
+                self.0.fd.place($crate::net::socket::READ)
+            }
+
+            fn try_read(&self, look: &mut $crate::file::Look<'_>, buffer: &mut [u8]) -> std::io::Result<usize> {
+                self.0.try_receive(look, buffer, $sort)
+            }
+
+            fn read_limit(&self) -> Option<std::time::Duration> {
+                self.0.read_limit.get()
+            }
+
+            fn source(&self) -> Option<std::os::fd::BorrowedFd<'_>> {
+                Some(std::os::fd::AsFd::as_fd(self))
+            }
+        }
+
+        impl $crate::io::sealed::TryWrite for $Name {
+            fn write_place(&self) -> $crate::io::Place<'_> {
+                self.0.fd.place($crate::net::socket::WRITE)
+            }
+
+            fn try_write(&self, _: &mut $crate::file::Look<'_>, buffer: &[u8]) -> std::io::Result<usize> {
+                $crate::sys::socket::send(std::os::fd::AsFd::as_fd(self), buffer)
+            }
+
+            fn write_limit(&self) -> Option<std::time::Duration> {
+                self.0.write_limit.get()
+            }
+
+            fn target(&self) -> Option<std::os::fd::BorrowedFd<'_>> {
+                Some(std::os::fd::AsFd::as_fd(self))
+            }
+        }
+
+        impl $crate::io::Readable for $Name {}
+        impl $crate::io::Writable for $Name {}
 
         impl $crate::net::Stream for $Name {
-            fn read_op<'a>(&'a self, buffer: &'a mut [u8]) -> impl $crate::Op<Output = std::io::Result<usize>> {
-                self.0.receive_op(buffer, $sort)
-            }
-
-            fn write_op<'a>(&'a self, buffer: &'a [u8]) -> impl $crate::Op<Output = std::io::Result<usize>> {
-                self.0.send_op(buffer)
-            }
-
             fn shutdown(&self, how: std::net::Shutdown) -> std::io::Result<()> {
                 self.0.inner().shutdown(how)
             }

@@ -2,10 +2,15 @@
 
 use super::{Shutdown, Stream};
 use crate::Op;
+use crate::file::Look;
+use crate::io::sealed::{TryRead, TryWrite};
+use crate::io::{Place, Readable, Writable};
 use crate::prim::Arc;
 use std::error::Error;
 use std::fmt;
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
+use std::os::fd::BorrowedFd;
+use std::time::Duration;
 
 /// The reading direction of a borrowed stream.
 #[derive(Clone, Copy, Debug)]
@@ -83,9 +88,33 @@ macro_rules! reading {
         {
             /// The operation that reads what there is into `buffer`. If it loses, no byte was taken.
             pub fn read_op<'b>(&'b self, buffer: &'b mut [u8]) -> impl Op<Output = io::Result<usize>> {
-                Stream::read_op(&*self.0, buffer)
+                Readable::read_op(&*self.0, buffer)
             }
         }
+
+        impl<S: Stream> TryRead for $Type {
+            fn read_place(&self) -> Place<'_> {
+                self.0.read_place()
+            }
+
+            fn try_read(&self, look: &mut Look<'_>, buffer: &mut [u8]) -> io::Result<usize> {
+                self.0.try_read(look, buffer)
+            }
+
+            fn read_limit(&self) -> Option<Duration> {
+                self.0.read_limit()
+            }
+
+            fn source(&self) -> Option<BorrowedFd<'_>> {
+                self.0.source()
+            }
+
+            fn read_in_time<T>(&self, call: impl Op<Output = io::Result<T>>) -> impl Op<Output = io::Result<T>> {
+                self.0.read_in_time(call)
+            }
+        }
+
+        impl<S: Stream> Readable for $Type {}
 
         impl<S: Stream> Read for $Type
         where
@@ -117,9 +146,33 @@ macro_rules! writing {
         {
             /// The operation that writes what there is room for. If it loses, no byte was written.
             pub fn write_op<'b>(&'b self, buffer: &'b [u8]) -> impl Op<Output = io::Result<usize>> {
-                Stream::write_op(self.get_ref(), buffer)
+                Writable::write_op(self.get_ref(), buffer)
             }
         }
+
+        impl<S: Stream> TryWrite for $Type {
+            fn write_place(&self) -> Place<'_> {
+                self.get_ref().write_place()
+            }
+
+            fn try_write(&self, look: &mut Look<'_>, buffer: &[u8]) -> io::Result<usize> {
+                self.get_ref().try_write(look, buffer)
+            }
+
+            fn write_limit(&self) -> Option<Duration> {
+                self.get_ref().write_limit()
+            }
+
+            fn target(&self) -> Option<BorrowedFd<'_>> {
+                self.get_ref().target()
+            }
+
+            fn write_in_time<T>(&self, call: impl Op<Output = io::Result<T>>) -> impl Op<Output = io::Result<T>> {
+                self.get_ref().write_in_time(call)
+            }
+        }
+
+        impl<S: Stream> Writable for $Type {}
 
         impl<S: Stream> Write for $Type
         where

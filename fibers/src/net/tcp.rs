@@ -53,8 +53,8 @@ impl TcpStream {
     /// Connects, by address or by name.
     ///
     /// Of several addresses one is tried after the other, 250 ms apart, and the first that answers is taken (RFC 8305). To be able to
-    /// give up, see [`connect_timeout`](TcpStream::connect_timeout); to wait for something else at the same time, spawn it and select
-    /// its join handle.
+    /// give up, see [`connect_timeout`](TcpStream::connect_timeout); to wait for something else at the same time, see
+    /// [`connect_op`](TcpStream::connect_op).
     ///
     /// # Errors
     /// That of the last address that has failed, if all have; what looking up the name fails with.
@@ -78,6 +78,27 @@ impl TcpStream {
 
     fn connect_until(to: impl ToSocketAddrs, deadline: Option<Instant>) -> io::Result<TcpStream> {
         connect::connect(to, deadline).map(|fd| TcpStream(Socket::of(fd)))
+    }
+
+    /// The operation that connects to one address. Performing it begins to connect; if it loses, the attempt is given up and its
+    /// socket closed. Each perform of a clone is an attempt of its own.
+    ///
+    /// ```
+    /// use fibers::net::{TcpListener, TcpStream};
+    /// use fibers::{Op, op};
+    /// fibers::run(|| {
+    ///     let (one, other) = (TcpListener::bind("127.0.0.1:0").unwrap(), TcpListener::bind("127.0.0.1:0").unwrap());
+    ///     let (one, other) = (one.local_addr().unwrap(), other.local_addr().unwrap());
+    ///     // Whichever answers first.
+    ///     let stream = op::choice((TcpStream::connect_op(one), TcpStream::connect_op(other))).perform().unwrap();
+    ///     assert!([one, other].contains(&stream.peer_addr().unwrap()));
+    /// });
+    /// ```
+    ///
+    /// # Errors
+    /// The operation yields what connecting fails with.
+    pub fn connect_op(to: SocketAddr) -> impl Op<Output = io::Result<TcpStream>> + Clone {
+        connect::connect_op(to).wrap(|fd| fd.map(|fd| TcpStream(Socket::of(fd))))
     }
 
     /// The address of the other end.

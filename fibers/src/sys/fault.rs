@@ -73,6 +73,8 @@ pub enum Call {
     Fcntl,
     /// Asking what a descriptor is.
     Fstat,
+    /// Opening a standard descriptor anew.
+    Open,
     /// Asking for the CPUs that a thread may use.
     GetAffinity,
     /// Setting the CPUs that a thread may use.
@@ -99,6 +101,10 @@ pub enum Call {
     Kill,
     /// Creating and arming a timer of the wall clock.
     Timerfd,
+    /// Sending from a file: `EINVAL` leads to reads and writes.
+    SendFile,
+    /// Moving bytes through a pipe: `EINVAL` leads to reads and writes.
+    Splice,
     /// Reading what needs no waiting for a disk: `EAGAIN` leads to the pool for blocking calls.
     ReadCached,
 }

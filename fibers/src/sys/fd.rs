@@ -1,9 +1,11 @@
 //! Descriptors: eventfd, epoll, reading, writing, closing.
 #![expect(unsafe_code, reason = "buffers and descriptors are handed to the kernel")]
 
-use std::io;
+use std::fs::OpenOptions;
+use std::io::{self, IsTerminal};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::os::unix::fs::OpenOptionsExt;
 use std::ptr;
 use std::time::Duration;
 
@@ -136,6 +138,31 @@ pub(crate) fn write(fd: BorrowedFd<'_>, buffer: &[u8]) -> io::Result<usize> {
     })
 }
 
+/// Sends from a file, from `offset` on, without moving its cursor; 0 is its end. Repeated when interrupted.
+pub(crate) fn send_file(to: BorrowedFd<'_>, file: BorrowedFd<'_>, offset: u64, len: usize) -> io::Result<usize> {
+    let offset = i64::try_from(offset).map_err(|_| io::ErrorKind::InvalidInput)?;
+    uninterrupted(|| {
+        let len = seam_len!(SendFile, len);
+        let mut offset = offset;
+        // SAFETY: `offset` is read and written during the call.
+        let count = check(unsafe { libc::sendfile(to.as_raw_fd(), file.as_raw_fd(), &mut offset, len) })?;
+        Ok(count as usize)
+    })
+}
+
+/// Moves bytes between two descriptors, one of which is a pipe; 0 is the end. Does not wait for the pipe; whether it waits for the other one is
+/// up to that. Repeated when interrupted.
+pub(crate) fn splice(from: BorrowedFd<'_>, to: BorrowedFd<'_>, len: usize) -> io::Result<usize> {
+    uninterrupted(|| {
+        let len = seam_len!(Splice, len);
+        let flags = libc::SPLICE_F_MOVE | libc::SPLICE_F_NONBLOCK;
+        // SAFETY: no offsets are given, so no memory is involved.
+        let count =
+            check(unsafe { libc::splice(from.as_raw_fd(), ptr::null_mut(), to.as_raw_fd(), ptr::null_mut(), len, flags) })?;
+        Ok(count as usize)
+    })
+}
+
 /// What may be asked of a descriptor without waiting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ready {
@@ -147,21 +174,26 @@ pub(crate) enum Ready {
 
 /// Whether a read or a write would not block now. Hang-ups and errors count as ready.
 pub(crate) fn is_ready(fd: BorrowedFd<'_>, what: Ready) -> io::Result<bool> {
+    uninterrupted(|| {
+        seam!(Poll);
+        poll(fd, what, 0)
+    })
+}
+
+/// Waits for so many milliseconds, or (-1) for ever.
+fn poll(fd: BorrowedFd<'_>, what: Ready, timeout: i32) -> io::Result<bool> {
     let events = match what {
         Ready::Read => libc::POLLIN | libc::POLLRDHUP | libc::POLLPRI,
         Ready::Write => libc::POLLOUT,
     };
-    uninterrupted(|| {
-        seam!(Poll);
-        let mut asked = libc::pollfd {
-            fd: fd.as_raw_fd(),
-            events,
-            revents: 0,
-        };
-        // SAFETY: `asked` is one place for an answer, and lives across the call.
-        check(unsafe { libc::poll(&mut asked, 1, 0) })?;
-        Ok(asked.revents != 0)
-    })
+    let mut asked = libc::pollfd {
+        fd: fd.as_raw_fd(),
+        events,
+        revents: 0,
+    };
+    // SAFETY: `asked` is one place for an answer, and lives across the call.
+    check(unsafe { libc::poll(&mut asked, 1, timeout) })?;
+    Ok(asked.revents != 0)
 }
 
 /// Makes calls on the open file fail with `EAGAIN` instead of blocking, or block again. Returns whether they blocked before.
@@ -180,15 +212,66 @@ pub(crate) fn set_nonblocking(fd: BorrowedFd<'_>, nonblocking: bool) -> io::Resu
     Ok(flags & libc::O_NONBLOCK == 0)
 }
 
-/// Whether it is a regular file, a directory or a disk: what cannot be waited for, although it may block.
-pub(crate) fn is_file(fd: BorrowedFd<'_>) -> io::Result<bool> {
+/// Waits until a read or a write would not block. For threads that run no fibers.
+pub(crate) fn wait_ready(fd: BorrowedFd<'_>, what: Ready) -> io::Result<()> {
+    uninterrupted(|| {
+        seam!(Poll);
+        poll(fd, what, -1).map(drop)
+    })
+}
+
+/// What a descriptor is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// A regular file, a directory or a disk: what cannot be waited for, although it may block.
+    File,
+    Pipe,
+    Socket,
+    /// Of a terminal, the side of the programs that run in it.
+    Terminal,
+    Other,
+}
+
+pub(crate) fn kind(fd: BorrowedFd<'_>) -> io::Result<Kind> {
     seam!(Fstat);
     let mut stat = MaybeUninit::<libc::stat>::uninit();
     // SAFETY: `stat` has room for the answer.
     check(unsafe { libc::fstat(fd.as_raw_fd(), stat.as_mut_ptr()) })?;
     // SAFETY: the call has succeeded, so it has filled `stat`.
     let kind = unsafe { stat.assume_init() }.st_mode & libc::S_IFMT;
-    Ok(matches!(kind, libc::S_IFREG | libc::S_IFDIR | libc::S_IFBLK))
+    Ok(match kind {
+        libc::S_IFREG | libc::S_IFDIR | libc::S_IFBLK => Kind::File,
+        libc::S_IFIFO => Kind::Pipe,
+        libc::S_IFSOCK => Kind::Socket,
+        libc::S_IFCHR if fd.is_terminal() && !is_terminal_master(fd) => Kind::Terminal,
+        _ => Kind::Other,
+    })
+}
+
+/// Whether it is a regular file, a directory or a disk.
+pub(crate) fn is_file(fd: BorrowedFd<'_>) -> io::Result<bool> {
+    Ok(kind(fd)? == Kind::File)
+}
+
+/// Of a pseudoterminal, the side of the program that shows it. To open that anew makes another terminal.
+fn is_terminal_master(fd: BorrowedFd<'_>) -> bool {
+    let mut number: libc::c_uint = 0;
+    // SAFETY: `number` is the place for the answer.
+    unsafe { libc::ioctl(fd.as_raw_fd(), libc::TIOCGPTN, &mut number) == 0 }
+}
+
+/// Opens a pipe or a terminal anew, to read or to write it: another open file, which never blocks.
+///
+/// # Errors
+/// If the system does not allow it, such as without `/proc`; `ENXIO` to write to a pipe that nobody reads.
+pub(crate) fn reopen(fd: BorrowedFd<'_>, what: Ready) -> io::Result<OwnedFd> {
+    seam!(Open);
+    let file = OpenOptions::new()
+        .read(what == Ready::Read)
+        .write(what == Ready::Write)
+        .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
+        .open(format!("/proc/self/fd/{}", fd.as_raw_fd()))?;
+    Ok(file.into())
 }
 
 /// Closes a descriptor and tells how that went. It is closed even if an error is reported, and so never tried again.

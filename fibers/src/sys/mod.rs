@@ -39,14 +39,16 @@ mod thread;
 
 pub(crate) use clock::{arm_for_jumps, wall_clock, wall_timer};
 pub(crate) use fd::{
-    EpollEvent, Ready, epoll_add, epoll_create, epoll_delete, epoll_modify, epoll_wait, eventfd, is_file, is_ready, read,
-    read_cached, set_nonblocking, write,
+    EpollEvent, Kind, Ready, epoll_add, epoll_create, epoll_delete, epoll_modify, epoll_wait, eventfd, is_file, is_ready, kind,
+    read, read_cached, reopen, send_file, set_nonblocking, splice, wait_ready, write,
 };
 pub(crate) use memory::{
     Advice, address_space_limit, advise, advise_all, map, map_aligned, page_size, protect_none, read_setting,
     refuses_unknown_advice, unmap,
 };
-pub(crate) use process::{kill_group, pidfd_open, pidfd_send_signal, send_signal, set_parent_death_signal, wait_for_end};
+pub(crate) use process::{
+    at_exit, kill_group, pidfd_open, pidfd_send_signal, send_signal, set_parent_death_signal, wait_for_end,
+};
 pub(crate) use signal::{
     AlternateStack, SignalAction, abort, alternate_stack, default_again, forward_signal, keep_errno, min_signal_stack, poke,
     process_id, set_action, signal_action, write_stderr,

@@ -13,6 +13,15 @@ use std::ptr;
 
 use super::{check, uninterrupted};
 
+/// Has `f` called when this process exits: by `exit`, or by the end of `main`.
+pub(crate) fn at_exit(f: extern "C" fn()) -> io::Result<()> {
+    // SAFETY: a function that takes nothing and lives for ever; unwinding out of it would abort.
+    match unsafe { libc::atexit(f) } {
+        0 => Ok(()),
+        _ => Err(io::ErrorKind::OutOfMemory.into()),
+    }
+}
+
 /// A descriptor for a process, readable once it has ended. The caller owns the process: it is a child that nobody has waited for.
 pub(crate) fn pidfd_open(pid: u32) -> io::Result<OwnedFd> {
     seam!(PidfdOpen);
