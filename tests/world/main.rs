@@ -7,4 +7,3 @@ mod faults;
 mod local;
 mod memory;
 mod tcp;
-mod unchanged;
