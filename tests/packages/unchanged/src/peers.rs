@@ -9,8 +9,23 @@ pub fn count() -> u64 {
     rounds(200, 500)
 }
 
-/// A server that starts a fiber for each of [`count`] connections, and as many clients, each numbered. Every fifth client is a plain
-/// thread, up to ten of them.
+/// Runs [`count`] clients at once, each numbered. Every fifth of the first fifty is a plain thread.
+pub fn each(on: On, visit: impl Fn(u64) + Clone + Send + 'static) {
+    let visitors: Vec<_> = (0..count())
+        .map(|i| {
+            let visit = visit.clone();
+            let on = if i % 5 == 0 && i < 50 { On::Threads } else { on };
+            on.spawn(move || visit(i))
+        })
+        .collect();
+    for visitor in visitors {
+        // To join a thread would block the worker.
+        on.eventually(|| visitor.is_finished());
+        visitor.join();
+    }
+}
+
+/// A server that starts a fiber for each of [`count`] connections, and as many clients.
 pub fn meet(
     on: On,
     serve: impl Fn(TcpStream) + Clone + Send + 'static,
@@ -27,19 +42,10 @@ pub fn meet(
                 handler.expect("a fiber")
             })
             .collect();
-        handlers.into_iter().for_each(|handler| handler.join().expect("a server's end"));
+        for handler in handlers {
+            handler.join().expect("a connection that goes well");
+        }
     });
-    let visitors: Vec<_> = (0..count())
-        .map(|i| {
-            let visit = visit.clone();
-            let on = if i % 5 == 0 && i < 50 { On::Threads } else { on };
-            on.spawn(move || visit(address, i))
-        })
-        .collect();
-    for visitor in visitors {
-        // To join a thread would block the worker.
-        on.eventually(|| visitor.is_finished());
-        visitor.join();
-    }
+    each(on, move |i| visit(address, i));
     server.join().expect("a server");
 }

@@ -22,7 +22,9 @@ impl Tls {
         let certificate = signed.cert.der().clone();
         let key = PrivateKeyDer::try_from(signed.signing_key.serialize_der()).expect("a key");
         let server = ServerConfig::builder().with_no_client_auth();
-        let server = server.with_single_cert(vec![certificate.clone()], key).expect("they belong together");
+        let server = server
+            .with_single_cert(vec![certificate.clone()], key)
+            .expect("they belong together");
         let mut roots = RootCertStore::empty();
         roots.add(certificate.clone()).expect("a certificate");
         let client = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
