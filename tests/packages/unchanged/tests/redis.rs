@@ -1,8 +1,15 @@
 //! The crate redis through its own trait, against a real server: see `RedisConnection`.
 
-use fibers_test_unchanged::{RedisConnection, RedisServer, count, each};
+use fibers_test_unchanged::{RedisServer, count, each};
 use fibers_tests::on_workers;
 use redis::ConnectionLike;
+use services::RedisConnection;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+fn connect(address: SocketAddr) -> RedisConnection {
+    RedisConnection::open(address, Duration::from_secs(60)).unwrap()
+}
 
 #[test]
 fn redis_commands() {
@@ -11,10 +18,10 @@ fn redis_commands() {
     };
     let address = server.address();
     on_workers(&[1, 2], |on| {
-        let mut ours = RedisConnection::open(address).unwrap();
+        let mut ours = connect(address);
         redis::cmd("FLUSHALL").exec(&mut ours).unwrap();
         each(on, move |i| {
-            let mut connection = RedisConnection::open(address).unwrap();
+            let mut connection = connect(address);
             let (key, value) = (format!("key {i}"), format!("value {i} ").repeat(1_000));
             redis::cmd("SET").arg(&key).arg(&value).exec(&mut connection).unwrap();
             for _ in 0..5 {
@@ -46,11 +53,11 @@ fn a_blocking_pop_waits_for_a_push() {
     };
     let address = server.address();
     on_workers(&[1, 2], |on| {
-        let mut ours = RedisConnection::open(address).unwrap();
+        let mut ours = connect(address);
         let waiting: Vec<_> = (0..count())
             .map(|_| {
                 on.spawn(move || {
-                    let mut connection = RedisConnection::open(address).unwrap();
+                    let mut connection = connect(address);
                     let (_, value): (String, u64) = redis::cmd("BLPOP").arg("list").arg(0).query(&mut connection).unwrap();
                     value
                 })
@@ -65,13 +72,26 @@ fn a_blocking_pop_waits_for_a_push() {
     });
 }
 
+/// A server that is silent is given up, and the connection with it.
+#[test]
+fn a_silent_server_is_given_up() {
+    on_workers(&[1, 2], |_| {
+        let listener = fibers::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut connection = connect(listener.local_addr().unwrap());
+        connection.set_timeout(Some(Duration::from_millis(20))).unwrap();
+        let error = redis::cmd("PING").exec(&mut connection).unwrap_err();
+        assert!(error.is_timeout(), "{error:?}");
+        assert!(!connection.is_open());
+    });
+}
+
 /// After an answer that did not come, the connection says that it is of no use.
 #[test]
 fn a_server_that_goes_breaks_the_connection() {
     let Some(server) = RedisServer::start("a_server_that_goes_breaks_the_connection") else {
         return;
     };
-    let mut connection = RedisConnection::open(server.address()).unwrap();
+    let mut connection = connect(server.address());
     assert!(connection.check_connection() && connection.is_open());
     drop(server);
     assert!(!connection.check_connection());

@@ -1,82 +1,10 @@
-//! The crate `redis` over the sockets of fibers, and a server for it.
-//!
-//! The crate opens its connections itself, by std, which would block the worker. But its commands go to anything that is
-//! `ConnectionLike`, and its parser reads from anything that is `Read`.
+//! A Redis server to test against.
 
-use fibers::net::TcpStream;
 use fibers::process::{Child, ChildStdout, Command, Stdio};
 use fibers::signal::Signal;
-use redis::{ConnectionLike, Parser, RedisResult, Value};
-use std::fmt;
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
-
-/// A connection to a Redis server.
-pub struct RedisConnection {
-    /// What has been received and is no answer yet, the parser keeps.
-    stream: TcpStream,
-    parser: Parser,
-    broken: bool,
-}
-
-impl RedisConnection {
-    /// Connects.
-    ///
-    /// # Errors
-    /// As [`TcpStream::connect`].
-    pub fn open(address: SocketAddr) -> io::Result<RedisConnection> {
-        let stream = TcpStream::connect(address)?;
-        stream.set_nodelay(true)?;
-        Ok(RedisConnection {
-            stream,
-            parser: Parser::new(),
-            broken: false,
-        })
-    }
-
-    /// Whatever goes wrong here, the next answer would be taken for that to another question.
-    fn ask(&mut self, questions: &[u8], answers: usize) -> RedisResult<Vec<Value>> {
-        self.broken = true;
-        (&self.stream).write_all(questions)?;
-        let answers = (0..answers)
-            .map(|_| self.parser.parse_value(&self.stream))
-            .collect::<Result<_, _>>()?;
-        self.broken = false;
-        Ok(answers)
-    }
-}
-
-impl ConnectionLike for RedisConnection {
-    fn req_packed_command(&mut self, command: &[u8]) -> RedisResult<Value> {
-        Ok(self.ask(command, 1)?.remove(0))
-    }
-
-    fn req_packed_commands(&mut self, commands: &[u8], skip: usize, count: usize) -> RedisResult<Vec<Value>> {
-        Ok(self.ask(commands, skip + count)?.split_off(skip))
-    }
-
-    fn get_db(&self) -> i64 {
-        0
-    }
-
-    fn check_connection(&mut self) -> bool {
-        redis::cmd("PING").query::<String>(self).is_ok()
-    }
-
-    fn is_open(&self) -> bool {
-        !self.broken
-    }
-}
-
-impl fmt::Debug for RedisConnection {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RedisConnection")
-            .field("stream", &self.stream)
-            .field("broken", &self.broken)
-            .finish_non_exhaustive()
-    }
-}
 
 /// A `redis-server` of our own, on a port of this machine, which keeps nothing. Dropping it ends it.
 #[derive(Debug)]

@@ -1,0 +1,5 @@
+//! What the programs beside this file share.
+
+mod redis;
+
+pub use redis::RedisConnection;
