@@ -3,6 +3,8 @@
 #[expect(dead_code, reason = "the other examples use more of it")]
 #[path = "../check/program.rs"]
 mod program;
+#[path = "check/proxy.rs"]
+mod proxy;
 #[expect(unreachable_pub, reason = "elsewhere it belongs to a library")]
 #[path = "../../tests/packages/unchanged/src/redis_server.rs"]
 mod redis_server;
