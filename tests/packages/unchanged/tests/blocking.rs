@@ -260,3 +260,29 @@ fn redis_with_its_own_sockets() {
         assert!(suspends(turns, move || drop(server), || spawn_blocking(connect).join()).unwrap());
     });
 }
+
+/// The call itself may stay as it is.
+#[test]
+fn any_call_on_the_pool() {
+    beside_a_sibling(|turns| {
+        let (mut near, mut far) = pair();
+        let read = move || near.read(&mut [0]).unwrap();
+        assert_eq!(
+            suspends(turns, move || far.write_all(b"x").unwrap(), || spawn_blocking(read).join()).unwrap(),
+            1
+        );
+        let (tx, rx) = mpsc::channel();
+        let receive = move || rx.recv().unwrap();
+        assert_eq!(
+            suspends(turns, move || tx.send(2).unwrap(), || spawn_blocking(receive).join()).unwrap(),
+            2
+        );
+        let mut child = std::process::Command::new("cat")
+            .stdin(process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let stdin = child.stdin.take();
+        let wait = move || child.wait().unwrap().success();
+        assert!(suspends(turns, move || drop(stdin), || spawn_blocking(wait).join()).unwrap());
+    });
+}
