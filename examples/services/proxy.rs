@@ -17,7 +17,6 @@
 //! gives the others some time to end; the second one ends the program at once.
 
 use fibers::net::{AcceptBackoff, Shutdown, TcpListener, TcpStream};
-use fibers::signal::{self, Signal};
 use fibers::sync::Semaphore;
 use fibers::{Cond, go, select, time};
 use rustls::pki_types::pem::PemObject;
@@ -108,7 +107,7 @@ fn tls(identity: &Identity) -> Result<ServerConfig, Box<dyn Error>> {
     let (chain, key) = match identity {
         Identity::SelfSigned => {
             let signed = rcgen::generate_simple_self_signed(["localhost".to_owned(), "127.0.0.1".to_owned()])?;
-            print(&signed.cert.pem())?;
+            services::print(&signed.cert.pem())?;
             let key = PrivateKeyDer::try_from(signed.signing_key.serialize_der())?;
             (vec![signed.cert.der().clone()], key)
         }
@@ -120,14 +119,6 @@ fn tls(identity: &Identity) -> Result<ServerConfig, Box<dyn Error>> {
         }
     };
     Ok(ServerConfig::builder().with_no_client_auth().with_single_cert(chain, key)?)
-}
-
-/// Whoever does not want to read any more has had enough.
-fn print(text: &str) -> io::Result<()> {
-    match io::stdout().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error),
-        _ => Ok(()),
-    }
 }
 
 /// What all connections share.
@@ -315,21 +306,9 @@ impl<'a> Session<'a> {
     }
 }
 
-/// Signalled by the first Ctrl-C; from then on Ctrl-C does what it always does.
-fn interrupted() -> io::Result<Cond> {
-    let stop = Cond::new();
-    let signals = signal::notify(&[Signal::INT, Signal::TERM])?;
-    go!(clone(stop); {
-        signals.recv();
-        drop(signals);
-        stop.signal();
-    });
-    Ok(stop)
-}
-
 fn serve(options: Options) -> Result<(), Box<dyn Error>> {
     let listener = TcpListener::bind(&options.listen).map_err(|error| because(&options.listen, &error))?;
-    let stop = interrupted()?;
+    let stop = services::interrupted()?;
     let proxy = Arc::new(Proxy {
         tls: Arc::new(tls(&options.identity)?),
         upstream: options.upstream,

@@ -18,7 +18,7 @@
 //! may run commands on the workers.
 
 use fibers::process::{Command, Output, Stdio};
-use fibers::signal::{self, Signal};
+use fibers::signal::Signal;
 use fibers::sync::{Mutex, Semaphore};
 use fibers::time::Ticker;
 use fibers::{Cond, go, scope, select};
@@ -27,11 +27,11 @@ use redis::streams::{
     StreamAutoClaimOptions, StreamAutoClaimReply, StreamClaimOptions, StreamId, StreamPendingCountReply, StreamPendingReply,
     StreamRangeReply, StreamReadOptions, StreamReadReply,
 };
-use services::RedisConnection;
+use services::{RedisConnection, interrupted, print};
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::fmt::{Display, Write as _};
-use std::io::{self, Write as _};
+use std::io;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -367,33 +367,14 @@ fn work(queue: &Queue, worker: &Worker, stop: &Cond) -> Result<()> {
     })
 }
 
-/// Signalled by the first Ctrl-C; from then on Ctrl-C does what it always does.
-fn interrupted() -> Result<Cond> {
-    let stop = Cond::new();
-    let signals = signal::notify(&[Signal::INT, Signal::TERM])?;
-    go!(clone(stop); {
-        signals.recv();
-        drop(signals);
-        stop.signal();
-    });
-    Ok(stop)
-}
-
-/// Whoever does not want to read any more has had enough.
-fn print(text: &str) -> Result<()> {
-    match io::stdout().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
-        _ => Ok(()),
-    }
-}
-
 fn perform(queue: &Queue, task: Task) -> Result<()> {
     match task {
-        Task::Add(commands) => print(&queue.add(&commands)?),
-        Task::Work(worker) => work(queue, &worker, &interrupted()?),
-        Task::Status => print(&queue.status()?),
-        Task::Results => print(&queue.results()?),
+        Task::Add(commands) => print(&queue.add(&commands)?)?,
+        Task::Work(worker) => work(queue, &worker, &interrupted()?)?,
+        Task::Status => print(&queue.status()?)?,
+        Task::Results => print(&queue.results()?)?,
     }
+    Ok(())
 }
 
 #[fibers::main]
