@@ -15,5 +15,4 @@ mod shutdown;
 mod slow_peers;
 mod spread;
 mod tcp;
-mod unchanged;
 mod unreachable;
