@@ -186,6 +186,7 @@ impl Core {
         drop(placement);
         // Not before: fibers that are woken by events must not be in the queue of a worker that counts as idle.
         if self.undelivered.take() {
+            self.polled(now);
             self.dispatch();
         }
     }
@@ -244,7 +245,8 @@ impl Core {
         // While it spins nobody looks at its poller.
         let longest = match self.shared.descriptors.load(Ordering::Relaxed) {
             0 => SPIN_MAX_NS,
-            _ => SPIN_MIN_NS,
+            _ if self.events_last.get() == 0 => SPIN_MIN_NS,
+            _ => 0,
         };
         let spare = self.index >= self.peers();
         if watching && !spare && idle_for < self.placement.borrow().spin.ns().min(longest) {
@@ -311,7 +313,7 @@ impl Core {
             match waited {
                 Ok(count) => {
                     self.undelivered.set(count != 0);
-                    self.crowd.set(count > 1);
+                    self.events_last.set(count);
                 }
                 // The poller is broken, which only a program that closes foreign descriptors achieves.
                 Err(_) => std::thread::sleep(Duration::from_millis(1)),
@@ -327,7 +329,7 @@ impl Core {
     /// each, a third of what a small request takes). Nothing else may be due meanwhile. A single one who waits for an answer is not
     /// made to wait for it: whoever sleeps gets its CPU back sooner than whoever gives it away.
     fn offer_cpu(&self, ns: u64) {
-        if self.crowd.take() && ns >= OFFER_NS {
+        if self.events_last.get() > 1 && ns >= OFFER_NS {
             std::thread::yield_now();
         }
     }

@@ -147,7 +147,8 @@ pub(super) struct Core {
     pub(super) looked_at: Cell<u64>,
     pub(super) random: Random,
     pub(super) clock: Clock,
-    polled: Cell<u64>,
+    /// When it last looked at its poller.
+    polled_last: Cell<u64>,
     /// When it last looked whether another one does not come to its poller.
     pub(super) saw_to_pollers: Cell<u64>,
     /// When stacks were last given back.
@@ -168,8 +169,8 @@ pub(super) struct Core {
     /// What was seen last, and whether it has not been served yet.
     pub(super) events: RefCell<Events>,
     pub(super) undelivered: Cell<bool>,
-    /// The last sleep was ended by several events.
-    pub(super) crowd: Cell<bool>,
+    /// How many events have ended the last sleep.
+    pub(super) events_last: Cell<usize>,
     pub(super) placement: RefCell<Placement>,
     pub(super) shared: Arc<Shared>,
 }
@@ -223,7 +224,7 @@ impl Core {
             quiet_since: Cell::new(None),
             looked_at: Cell::new(0),
             random: Random::new(shared.config.seed, index as u64),
-            polled: Cell::new(now),
+            polled_last: Cell::new(now),
             saw_to_pollers: Cell::new(now),
             trimmed: Cell::new(now),
             overtaken: Cell::new(0),
@@ -237,7 +238,7 @@ impl Core {
             blocks: Blocks::new(),
             events: RefCell::new(Events::with_capacity(256)),
             undelivered: Cell::new(false),
-            crowd: Cell::new(false),
+            events_last: Cell::new(0),
             placement: RefCell::new(Placement::new(shared.workers.len())),
             clock,
             shared,
@@ -300,7 +301,7 @@ impl Core {
         if !self.remote().inbox.is_empty() {
             self.drain_inbox();
         }
-        if descriptors && now.saturating_sub(self.polled.get()) >= POLL_NS {
+        if descriptors && now.saturating_sub(self.polled_last.get()) >= POLL_NS {
             self.poll(now);
         }
         now
@@ -514,8 +515,7 @@ impl Core {
 
     /// A glance at the own poller, without waiting.
     fn poll(&self, now: u64) {
-        self.polled.set(now);
-        self.remote().counters.polled_ns.store(now, Ordering::Relaxed);
+        self.polled(now);
         self.glance(self.remote());
         if self.undelivered.take() {
             self.dispatch();
@@ -523,6 +523,12 @@ impl Core {
         if self.several {
             self.see_to_pollers(now);
         }
+    }
+
+    /// It has just looked at its poller.
+    pub(super) fn polled(&self, now: u64) {
+        self.polled_last.set(now);
+        self.remote().counters.polled_ns.store(now, Ordering::Relaxed);
     }
 
     /// A glance at the poller of a worker that has been busy for so long that it does not come to it.
