@@ -8,7 +8,7 @@ use fibers::signal::{self, Signal};
 use fibers::sync::atomic::{AtomicI64, Waitable};
 use fibers::sync::{Barrier, Condvar, IVar, Lazy, MVar, Mutex, Once, Pool, RwLock, Semaphore, SingleFlight, Swap, Watch};
 use fibers::time::{Ticker, Timer};
-use fibers::{Cond, Context, JoinError, Op, Receiver, Runtime, Sender, WaitGroup, channel, defer, fs, go, io, op, scope, select, sleep, spawn_blocking, time, yield_now};
+use fibers::{Cond, Context, JoinError, Op, Receiver, Runtime, Sender, WaitGroup, channel, defer, fs, go, io, net, op, scope, select, sleep, spawn_blocking, time, yield_now};
 use std::io::{Read, Write};
 use std::time::{Duration, Instant};
 
@@ -18,6 +18,7 @@ const HERE: &str = include_str!("from_go.rs");
 fn f(_: i32) {}
 fn g() {}
 fn report(_: JoinError) {}
+fn say(_: String) {}
 fn read_file() -> Vec<u8> {
     vec![]
 }
@@ -212,6 +213,24 @@ fn outside() -> std::io::Result<()> {
     assert_eq!((n, &b), (1, b"x"));
     client.join().unwrap()?;
     assert!(l.accept_op().try_perform().is_none());
+
+    let ctx = Context::background();
+    let c = ctx.run(TcpStream::connect_op(a))??;
+    let (mut other, _) = l.accept()?;
+    other.write_all(b"a line\nanother")?;
+    assert_eq!(io::BufReader::new(&c).line_op().perform()?.as_deref(), Some("a line"));
+    let file = fs::File::open("../README.md")?;
+    let sent = net::send_file(&file, &c, ..)?;
+    assert_eq!(sent, README.len() as u64);
+    let mut lines = io::BufReader::new(&other);
+    let mut b = [0; 8];
+    lines.read_exact_op(&mut b).perform()?;
+    assert_eq!(&b, b"# fibers");
+    let all = || -> std::io::Result<()> {
+        for line in io::stdin().lines() { say(line?); }
+        Ok(())
+    };
+    let _ = all; // the tests have no input of their own
 
     let (one, other) = io::duplex(64);
     drop(io::pipe()?);

@@ -50,6 +50,7 @@ use crate::sched;
 use crate::time;
 use std::error::Error;
 use std::fmt;
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use token::{Cause, Token};
@@ -326,3 +327,25 @@ impl fmt::Display for ContextError {
 }
 
 impl Error for ContextError {}
+
+/// So that `?` takes it where functions fail as input and output do: of kind `TimedOut` after a deadline, otherwise `Other`. It is
+/// inside.
+///
+/// ```
+/// use fibers::Context;
+/// use fibers::net::TcpStream;
+/// use std::{io, net::SocketAddr};
+/// fn connect(ctx: &Context, to: SocketAddr) -> io::Result<TcpStream> {
+///     ctx.run(TcpStream::connect_op(to))?
+/// }
+/// ```
+impl From<ContextError> for io::Error {
+    fn from(end: ContextError) -> io::Error {
+        let kind = match end {
+            ContextError::DeadlineExceeded => io::ErrorKind::TimedOut,
+            // Not `Interrupted`, after which everybody tries again.
+            ContextError::Cancelled => io::ErrorKind::Other,
+        };
+        io::Error::new(kind, end)
+    }
+}

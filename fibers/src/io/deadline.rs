@@ -3,7 +3,7 @@
 use super::sealed::{TryRead, TryWrite};
 use super::stream::{Place, timed_out};
 use super::{Readable, Writable};
-use crate::context::{Context, ContextError};
+use crate::context::Context;
 use crate::file::Look;
 use crate::op::{self, Op};
 use crate::time;
@@ -35,14 +35,7 @@ impl Until for &Context {}
 
 impl until::Until for &Context {
     fn end_op(&self) -> impl Op<Output = io::Error> {
-        self.done_op().wrap(|end| {
-            let kind = match end {
-                ContextError::DeadlineExceeded => io::ErrorKind::TimedOut,
-                // Not `Interrupted`, after which everybody tries again.
-                ContextError::Cancelled => io::ErrorKind::Other,
-            };
-            io::Error::new(kind, end)
-        })
+        self.done_op().wrap(io::Error::from)
     }
 }
 
@@ -50,7 +43,7 @@ impl until::Until for &Context {
 ///
 /// Made by `with_deadline` of a socket or of a connection through memory, or by [`new`](Deadline::new) of anything that is read or
 /// written with operations. The end is an [`Instant`], after which the error is `TimedOut`; or a [`Context`]: once its deadline has
-/// passed the error is `TimedOut`, once it is cancelled one of kind `Other`, and both carry the [`ContextError`].
+/// passed the error is `TimedOut`, once it is cancelled one of kind `Other`, and both carry the [`ContextError`](crate::context::ContextError).
 ///
 /// ```
 /// use fibers::context::{Context, ContextError};
