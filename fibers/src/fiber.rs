@@ -10,6 +10,7 @@
 use crate::op::cell::{Batch, Locked, Queue, RX_READY, Source, State};
 use crate::sched::{self, Body, FiberRef, Handle, Place, Spec, TaskHandle};
 use std::any::Any;
+use std::borrow::Cow;
 use std::cell::Cell;
 use std::error::Error;
 use std::fmt;
@@ -18,6 +19,7 @@ use std::marker::PhantomData;
 use std::mem;
 use std::panic::{self, AssertUnwindSafe, Location};
 use std::ptr::NonNull;
+use std::sync::{Mutex, PoisonError};
 
 pub use crate::local::{AccessError, LocalKey};
 pub use crate::sched::{Fiber, current, yield_now};
@@ -214,20 +216,45 @@ impl<T> Outcome<T> {
 }
 
 /// Why a fiber has no result.
+///
+/// ```
+/// fn answer() -> std::io::Result<u32> {
+///     fibers::spawn(|| 42).join().map_err(std::io::Error::other)
+/// }
+/// assert_eq!(fibers::run(answer).unwrap(), 42);
+/// ```
 pub struct JoinError(Why);
 
 enum Why {
-    /// Boxed once more, so that it is one word: each fiber has room for it, and up to 120 bytes `malloc` is fast.
-    Panicked(Box<Box<dyn Any + Send>>),
+    /// Boxed, so that it is one word: each fiber has room for it, and up to 120 bytes `malloc` is fast.
+    Panicked(Box<Panic>),
     Cancelled,
     Taken,
+}
+
+/// What a fiber has panicked with.
+struct Panic {
+    /// Never locked: an error has to be `Sync` to be inside of others, and a payload need not be.
+    payload: Mutex<Box<dyn Any + Send>>,
+    message: Option<Cow<'static, str>>,
+}
+
+impl Panic {
+    fn new(payload: Box<dyn Any + Send>) -> Panic {
+        let text = payload.downcast_ref::<&'static str>().map(|text| Cow::Borrowed(*text));
+        let message = text.or_else(|| payload.downcast_ref::<String>().cloned().map(Cow::Owned));
+        Panic {
+            payload: Mutex::new(payload),
+            message,
+        }
+    }
 }
 
 impl JoinError {
     fn from_panic(payload: Box<dyn Any + Send>) -> Self {
         match sched::is_unwind(&*payload) {
             true => JoinError(Why::Cancelled),
-            false => JoinError(Why::Panicked(Box::new(payload))),
+            false => JoinError(Why::Panicked(Box::new(Panic::new(payload)))),
         }
     }
 
@@ -257,7 +284,7 @@ impl JoinError {
     /// The payload of the panic, to be kept.
     pub(crate) fn into_payload(self) -> Result<Box<dyn Any + Send>, JoinError> {
         match self.0 {
-            Why::Panicked(payload) => Ok(*payload),
+            Why::Panicked(panic) => Ok(panic.payload.into_inner().unwrap_or_else(PoisonError::into_inner)),
             why => Err(JoinError(why)),
         }
     }
@@ -272,9 +299,8 @@ impl JoinError {
     }
 
     fn message(&self) -> Option<&str> {
-        let Why::Panicked(payload) = &self.0 else { return None };
-        let text = payload.downcast_ref::<&'static str>().copied();
-        text.or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+        let Why::Panicked(panic) = &self.0 else { return None };
+        panic.message.as_deref()
     }
 }
 
