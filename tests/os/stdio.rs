@@ -282,6 +282,13 @@ fn an_unfinished_line_is_written_at_the_end() {
 }
 
 #[test]
+fn a_flush_within_a_time_writes_an_unfinished_line() {
+    for how in EVERYWHERE {
+        assert_eq!(Program::start("flushed", how, Stdio::null()).end(), "unfinished");
+    }
+}
+
+#[test]
 fn a_slow_reader_holds_up_no_worker() {
     for how in FIBERS {
         let mut program = Program::start("flood", how, Stdio::null());

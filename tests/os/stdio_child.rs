@@ -11,10 +11,10 @@ fn main() {}
 #[cfg(not(loom))]
 mod programs {
     use fibers::fault::{self, Call, Fault};
-    use fibers::io::{BufReader, Stdin, stderr, stdin, stdout};
+    use fibers::io::{BufReader, Deadline, Stdin, stderr, stdin, stdout};
     use fibers::{Op, Runtime, channel, op, select, spawn, time};
     use std::io::{self, BufRead, ErrorKind, Read, Write};
-    use std::time::Duration;
+    use std::time::{Duration, Instant};
 
     /// The arguments: a scenario, how many workers (0: a plain thread), and what is wrong with the system calls.
     pub(super) fn main() {
@@ -63,6 +63,7 @@ mod programs {
             "runs" => runs,
             "pending" => pending,
             "unfinished" => unfinished,
+            "flushed" => flushed,
             "flood" => flood,
             "mixed" => mixed,
             "losing" => losing,
@@ -219,6 +220,16 @@ mod programs {
         stdout().write_all(&[b'.'; 10_000]).unwrap();
         write!(stdout(), "end").unwrap();
         std::process::exit(7);
+    }
+
+    /// Flushes within a time, and ends in a way that writes nothing.
+    fn flushed() {
+        let out = stdout();
+        let mut out = Deadline::new(&out, Instant::now() + Duration::from_secs(3600));
+        write!(out, "unfinished").unwrap();
+        out.flush().unwrap();
+        // SAFETY: ends the process at once.
+        unsafe { libc::_exit(0) }
     }
 
     /// More than a pipe holds, to a reader that is not there yet; meanwhile the worker goes on.

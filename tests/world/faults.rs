@@ -385,3 +385,16 @@ fn descriptors_that_are_lost_on_their_way_are_an_error() {
     });
     assert!(output.status.success(), "{output:?}");
 }
+
+/// "Try again" of a connect is no promise that anything will happen on the socket.
+#[test]
+fn a_connect_that_the_system_puts_off_is_an_error() {
+    everywhere(|_| {
+        let (_listener, address) = listen();
+        let _fault = scoped(Call::Connect, Fault::always(libc::EAGAIN));
+        let error = TcpStream::connect_op(address).perform().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ResourceBusy, "{error}");
+        let error = TcpStream::connect(address).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ResourceBusy, "{error}");
+    });
+}

@@ -1,7 +1,7 @@
 //! One end for a whole conversation: a moment, or a context.
 
 use super::sealed::{TryRead, TryWrite};
-use super::stream::{Place, timed_out};
+use super::stream::{Place, timed_out, writing};
 use super::{Readable, Writable};
 use crate::context::Context;
 use crate::file::Look;
@@ -134,6 +134,10 @@ impl<S: Writable, U: Until> TryWrite for Deadline<'_, S, U> {
         self.stream.try_write(look, buffer)
     }
 
+    fn try_flush(&self) -> io::Result<()> {
+        self.stream.try_flush()
+    }
+
     fn target(&self) -> Option<BorrowedFd<'_>> {
         self.stream.target()
     }
@@ -157,7 +161,11 @@ impl<S: Writable, U: Until> Write for Deadline<'_, S, U> {
         self.write_op(buffer).perform()
     }
 
+    /// Writes what waits in a buffer, as that of standard output; most streams have none.
     fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+        match self.try_flush() {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => writing(self, |_| self.try_flush()).perform(),
+            result => result,
+        }
     }
 }

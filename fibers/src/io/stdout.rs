@@ -81,13 +81,17 @@ impl<T: AsFd> Output<T> {
         Ok(())
     }
 
+    fn try_flush(&self) -> io::Result<()> {
+        self.drain(&mut self.lock())
+    }
+
     fn op<R>(&self, mut attempt: impl FnMut() -> io::Result<R>) -> impl Op<Output = io::Result<R>> {
         let Place { file, fd, what } = self.standard.place(self.what);
         io_op(file, fd, Direction::Write, what, move |_: &mut Look<'_>| attempt())
     }
 
     fn flush_op(&self) -> impl Op<Output = io::Result<()>> {
-        self.op(|| self.drain(&mut self.lock()))
+        self.op(|| self.try_flush())
     }
 
     fn write(&self, buffer: &[u8]) -> io::Result<usize> {
@@ -216,6 +220,10 @@ macro_rules! output {
 
             fn try_write(&self, _: &mut Look<'_>, buffer: &[u8]) -> io::Result<usize> {
                 $output().try_write(buffer)
+            }
+
+            fn try_flush(&self) -> io::Result<()> {
+                $output().try_flush()
             }
         }
 

@@ -117,6 +117,11 @@ pub(crate) mod sealed {
         /// Writes what there is room for now. `WouldBlock`: nothing was written, and a change of the place will tell of more room.
         fn try_write(&self, look: &mut Look<'_>, buffer: &[u8]) -> io::Result<usize>;
 
+        /// Passes on what was written and has not been given to the system yet. `WouldBlock`: as for a write.
+        fn try_flush(&self) -> io::Result<()> {
+            Ok(())
+        }
+
         /// How long a blocking call may take.
         fn write_limit(&self) -> Option<Duration> {
             None
@@ -162,6 +167,10 @@ pub(crate) mod sealed {
 
         fn try_write(&self, look: &mut Look<'_>, buffer: &[u8]) -> io::Result<usize> {
             (**self).try_write(look, buffer)
+        }
+
+        fn try_flush(&self) -> io::Result<()> {
+            (**self).try_flush()
         }
 
         fn write_limit(&self) -> Option<Duration> {

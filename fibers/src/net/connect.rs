@@ -107,11 +107,19 @@ fn begin(address: &SocketAddr) -> io::Result<(Connecting, bool)> {
                 Some(libc::EINTR) => {}
                 Some(libc::EISCONN) => break true,
                 Some(libc::EINPROGRESS | libc::EALREADY) => break false,
+                Some(libc::EAGAIN) => return Err(no_room(&error)),
                 _ => return Err(error),
             },
         }
     };
     Ok((Fd::of_nonblocking(socket.into()), connected))
+}
+
+/// The system has no room for another connection. It says "try again" for that (connect(2)), but nothing has begun of which an event
+/// would tell.
+#[cold]
+fn no_room(error: &io::Error) -> io::Error {
+    io::Error::new(io::ErrorKind::ResourceBusy, format!("cannot begin to connect: {error}"))
 }
 
 /// Whether the attempt has ended: if the socket is writable, and either has an error or a peer.
