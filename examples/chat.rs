@@ -53,9 +53,9 @@ struct Options {
     patience: Duration,
 }
 
-fn parse(mut args: Args) -> Result<Options, String> {
+fn parse(args: &mut Args) -> Result<Options, String> {
     let (mut address, mut patience) = (None, Duration::from_secs(30));
-    while let Some(arg) = args.next() {
+    while let Some(arg) = args.text()? {
         match &*arg {
             "--patience" => patience = args.value("--patience", "a number of seconds", seconds)?,
             option if option.starts_with('-') => return Err(format!("unknown option {option}")),

@@ -21,6 +21,7 @@ use fibers::io::Fd;
 use fibers::process::{Child, Command, ExitStatus, Stdio};
 use fibers::signal::{self, Signal, Signals};
 use fibers::{JoinHandle, Op, Receiver, Sender, WaitGroup, channel, go, select, time};
+use fibers_examples::{Args, complain, seconds_or_none};
 use std::ffi::OsString;
 use std::fmt::Display;
 use std::io::{self, ErrorKind, IsTerminal, Write};
@@ -61,17 +62,7 @@ const QUIET: Duration = Duration::from_millis(50);
 
 #[fibers::main]
 fn main() -> ExitCode {
-    let options = match Options::parse(std::env::args_os().skip(1)) {
-        Ok(Some(options)) => options,
-        Ok(None) => {
-            let _ = writeln!(io::stdout(), "{USAGE}");
-            return ExitCode::SUCCESS;
-        }
-        Err(message) => {
-            tell(format_args!("{message}\n{USAGE}"));
-            return ExitCode::from(2);
-        }
-    };
+    let options = fibers_examples::options(USAGE, parse);
     run(options)
         .unwrap_or_else(|error| {
             tell(error);
@@ -82,7 +73,7 @@ fn main() -> ExitCode {
 
 /// Says something on standard error. If that fails, there is nobody to tell.
 fn tell(text: impl Display) {
-    let _ = writeln!(io::stderr(), "tee_exec: {text}");
+    complain(format_args!("tee_exec: {text}"));
 }
 
 /// Yields the exit code.
@@ -103,7 +94,7 @@ fn run(options: Options) -> io::Result<u8> {
             });
         }
     };
-    pass_on_what_is_typed(&mut child)?;
+    pass_on_what_is_typed(&mut child);
     let (log, logger) = log.map(start_log).unzip();
     let outputs = start_pumps(&mut child, [out, err], log, &options);
     let (status, timed_out) = supervise(&mut child, &outputs, &signals, &options)?;
@@ -119,14 +110,12 @@ fn run(options: Options) -> io::Result<u8> {
     })
 }
 
-fn pass_on_what_is_typed(child: &mut Child) -> io::Result<()> {
+fn pass_on_what_is_typed(child: &mut Child) {
     if let Some(mut stdin) = child.stdin.take() {
-        let mut typed = File::from(io::stdin().as_fd().try_clone_to_owned()?);
         go!({
-            let _ = io::copy(&mut typed, &mut stdin); // ends when the command does not read any more, or with us
+            let _ = io::copy(&mut fibers::io::stdin(), &mut stdin); // ends when the command does not read any more, or with us
         });
     }
-    Ok(())
 }
 
 /// Yields the count of the outputs that have not ended.
@@ -310,36 +299,31 @@ struct Options {
     args: Vec<OsString>,
 }
 
-impl Options {
-    /// `None`: help is asked for. An error is a text for the user.
-    fn parse(mut args: impl Iterator<Item = OsString>) -> Result<Option<Options>, String> {
-        let mut options = Options {
-            grace: Duration::from_secs(5),
-            ..Options::default()
-        };
-        let program = loop {
-            let arg = args.next().ok_or("COMMAND is missing")?;
-            let mut value = |name: &str| args.next().ok_or_else(|| format!("{name} needs a value"));
-            match arg.to_str() {
-                Some("-h" | "--help") => return Ok(None),
-                Some("--timeout") => options.timeout = Some(seconds(value("--timeout")?)?),
-                Some("--grace") => options.grace = seconds(value("--grace")?)?,
-                Some("--log") => options.log = Some(value("--log")?.into()),
-                Some("--stamp") => options.stamp = true,
-                Some("--prefix") => options.prefix = true,
-                Some("--no-stdin") => options.no_stdin = true,
-                Some("--") => break args.next().ok_or("COMMAND is missing")?,
-                Some(text) if text.starts_with('-') => return Err(format!("unknown option {text}")),
-                _ => break arg,
-            }
-        };
-        Ok(Some(Options {
-            program,
-            args: args.collect(),
-            ..options
-        }))
-    }
+fn parse(args: &mut Args) -> Result<Options, String> {
+    const SECONDS: &str = "a number of seconds";
+    let mut options = Options {
+        grace: Duration::from_secs(5),
+        ..Options::default()
+    };
+    options.program = loop {
+        let arg = args.next().ok_or("COMMAND is missing")?;
+        match arg.to_str() {
+            Some("--timeout") => options.timeout = Some(args.value("--timeout", SECONDS, seconds_or_none)?),
+            Some("--grace") => options.grace = args.value("--grace", SECONDS, seconds_or_none)?,
+            Some("--log") => options.log = Some(args.path("--log")?),
+            Some("--stamp") => options.stamp = true,
+            Some("--prefix") => options.prefix = true,
+            Some("--no-stdin") => options.no_stdin = true,
+            Some("--") => break args.next().ok_or("COMMAND is missing")?,
+            Some(text) if text.starts_with('-') => return Err(format!("unknown option {text}")),
+            _ => break arg,
+        }
+    };
+    options.args = args.collect();
+    Ok(options)
+}
 
+impl Options {
     fn command(&self) -> Command {
         let mut command = Command::new(&self.program);
         command.args(&self.args).process_group(0).kill_on_drop(true);
@@ -351,12 +335,4 @@ impl Options {
         });
         command
     }
-}
-
-/// Up to a year.
-fn seconds(text: OsString) -> Result<Duration, String> {
-    let seconds = text.to_str().and_then(|text| text.parse().ok());
-    let seconds = seconds.filter(|seconds| (0.0..=31_536_000.0).contains(seconds));
-    let seconds = seconds.ok_or_else(|| format!("'{}' is no number of seconds", text.display()))?;
-    Ok(Duration::from_secs_f64(seconds))
 }

@@ -1,13 +1,14 @@
 //! The example `chat`, with guests who behave and guests who do not.
 
-use crate::program::Program;
-use crate::server::{Client, PATIENCE, Server};
+use crate::client::Client;
+use crate::program::{Program, TIMEOUT};
+use crate::running::Running;
 use std::io::Write;
 use std::net::{Shutdown, TcpStream};
 use std::time::Instant;
 
-fn chat(args: &[&str]) -> (Server, String) {
-    let server = Server::start(Program::new("chat").args(["127.0.0.1:0"]).args(args));
+fn chat(args: &[&str]) -> (Running, String) {
+    let mut server = Running::start(Program::new("chat").args(["127.0.0.1:0"]).args(args));
     let address = server.address();
     (server, address)
 }
@@ -179,7 +180,7 @@ fn a_guest_that_never_reads_has_to_go() {
     let (mut alice, _bob) = alice_and_bob(&address);
     let started = Instant::now();
     while say_much(&mut alice, 200) != ["* bob has left (too slow)"] {
-        assert!(started.elapsed() < PATIENCE, "it is still there");
+        assert!(started.elapsed() < TIMEOUT, "it is still there");
     }
 }
 
@@ -200,7 +201,7 @@ fn the_room_closes() {
             guest.expect("* the room closes; good-bye");
             assert_eq!(guest.hear(), None);
         }
-        server.finish().check(0, "3 guests were here\n", "");
+        server.end().check(0, "3 guests were here\n", "");
         drop(deaf);
     }
 }

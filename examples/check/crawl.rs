@@ -5,8 +5,8 @@ mod html;
 #[path = "../crawl/url.rs"]
 mod url;
 
-use crate::program::{Program, Run};
-use crate::server::{PATIENCE, Server};
+use crate::program::{Program, Run, TIMEOUT};
+use crate::running::Running;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::mpsc::{Receiver, channel};
@@ -291,11 +291,11 @@ fn a_page_that_never_comes() {
 #[test]
 fn ctrl_c() {
     let site = Site::open(never);
-    let server = Server::start(crawl(&[&site.url("/"), "--timeout", "600"]));
-    assert_eq!(server.line(), format!("200       29  {}", site.url("/")));
-    assert_eq!(server.line(), format!("200       19  {} Well", site.url("/well")));
-    while site.requests.recv_timeout(PATIENCE).expect("a request") != "/never" {}
-    server
+    let mut running = Running::start(crawl(&[&site.url("/"), "--timeout", "600"]));
+    assert_eq!(running.out.line(), format!("200       29  {}\n", site.url("/")));
+    assert_eq!(running.out.line(), format!("200       19  {} Well\n", site.url("/well")));
+    while site.requests.recv_timeout(TIMEOUT).expect("a request") != "/never" {}
+    running
         .interrupt()
         .check(130, "2 pages, 48 bytes, 0 broken links\ninterrupted\n", "");
 }

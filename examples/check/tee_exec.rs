@@ -45,9 +45,9 @@ fn both_outputs_and_the_code() {
     run(&[], "kill -KILL $$").check(128 + 9, "", "");
     // Options end where the command begins.
     Program::new("tee_exec")
-        .args(["echo", "--log", "x"])
+        .args(["echo", "--log", "x", "--help"])
         .run()
-        .check(0, "--log x\n", "");
+        .check(0, "--log x --help\n", "");
 }
 
 #[test]
@@ -213,12 +213,15 @@ fn command_line() {
     for (args, message) in [
         (&[][..], "COMMAND is missing"),
         (&["--stamp", "--"], "COMMAND is missing"),
-        (&["--log"], "--log needs a value"),
-        (&["--timeout", "soon", "true"], "'soon' is no number of seconds"),
-        (&["--grace", "-1", "true"], "'-1' is no number of seconds"),
+        (&["--log"], "--log needs a path"),
+        (
+            &["--timeout", "soon", "true"],
+            "--timeout needs a number of seconds, not 'soon'",
+        ),
+        (&["--grace", "-1", "true"], "--grace needs a number of seconds, not '-1'"),
         (&["--colour", "true"], "unknown option --colour"),
     ] {
         let run = Program::new("tee_exec").args(args).run();
-        run.check(2, "", &format!("tee_exec: {message}\n{}", help.stdout()));
+        run.check(2, "", &format!("{message}\n{}", help.stdout()));
     }
 }
