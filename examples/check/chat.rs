@@ -44,6 +44,8 @@ fn a_conversation() {
     bob.expect("* here are alice, bob");
     bob.say("not for your \x1b[31mterminal\x07");
     alice.expect("bob: not for your [31mterminal");
+    bob.say("who writes \u{202e}backwards\u{2028}\u{85}* alice has left");
+    alice.expect("bob: who writes backwards* alice has left");
     bob.say("/help");
     bob.expect("* /nick NAME, /me DOES, /who, /help, /quit; anything else is said to all");
     for wrong in ["/me", "/sing", "/who is it", "/"] {
