@@ -130,6 +130,11 @@ fn run_all() {
     run.check(1, EXPECTED, "");
     Program::new("run_all").input("true\n").run().check(0, "$ true\n", "");
     Program::new("run_all").run().check(0, "", "");
+    let first = Program::new("run_all").input("yes | head -n 100000\n").run_for_one_line();
+    first.check(0, "$ yes | head -n 100000\n", "");
+    let mut full = Program::new("run_all").input("true\n");
+    full.command.stdout(std::fs::File::create("/dev/full").expect("a device"));
+    full.run().check(1, "", "run_all: No space left on device (os error 28)\n");
     let help = Program::new("run_all").args(["--help"]).run();
     assert!(
         help.stdout()

@@ -7,8 +7,8 @@
 
 use fibers::process::{Command, Stdio, Unfinished};
 use fibers::{Cond, JoinHandle, Op, Receiver, channel, go, select, time};
-use fibers_examples::{Args, positive, seconds, stop_on_signal};
-use std::io::{self, Write};
+use fibers_examples::{Args, complain, positive, seconds, stop_on_signal};
+use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -102,7 +102,7 @@ fn start_all(lines: String, options: Options, stop: Cond) -> Receiver<(String, J
 
 /// Prints what a command has left. Whether it went well.
 fn report(line: &str, done: io::Result<Done>) -> io::Result<bool> {
-    let mut out = io::stdout().lock();
+    let mut out = fibers::io::stdout();
     writeln!(out, "$ {line}")?;
     let done = match done {
         Ok(done) => done,
@@ -117,13 +117,26 @@ fn report(line: &str, done: io::Result<Done>) -> io::Result<bool> {
 }
 
 #[fibers::main]
-fn main() -> io::Result<ExitCode> {
+fn main() -> ExitCode {
     let options = fibers_examples::options(USAGE, parse);
+    match run_all(options) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => ExitCode::SUCCESS, // the reader has had enough
+        Err(error) => {
+            complain(format_args!("run_all: {error}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Whether all went well.
+fn run_all(options: Options) -> io::Result<bool> {
     let lines = io::read_to_string(fibers::io::stdin())?;
     let stop = stop_on_signal()?;
     let mut all_well = true;
     for (line, end) in start_all(lines, options, stop) {
         all_well &= report(&line, end.join().expect("running does not panic"))?;
     }
-    Ok(if all_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(all_well)
 }
