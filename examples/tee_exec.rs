@@ -29,6 +29,8 @@ use std::os::fd::AsFd;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 const USAGE: &str = "\
@@ -96,7 +98,7 @@ fn run(options: Options) -> io::Result<u8> {
     };
     pass_on_what_is_typed(&mut child);
     let (log, logger) = log.map(start_log).unzip();
-    let outputs = start_pumps(&mut child, [out, err], log, &options);
+    let (outputs, failed) = start_pumps(&mut child, [out, err], log, &options);
     let (status, timed_out) = supervise(&mut child, &outputs, &signals, &options)?;
     let code = match timed_out {
         true => TIMED_OUT,
@@ -104,10 +106,8 @@ fn run(options: Options) -> io::Result<u8> {
     };
     // A process that has left the group may still write. The log goes on for a moment, and not for ever.
     let logged = logger.map(|logger| logger.join_op().timeout(options.grace).perform());
-    Ok(match logged {
-        Some(Ok(Ok(false))) if code == 0 => FAILED,
-        _ => code,
-    })
+    let all_written = !failed.load(Relaxed) && !matches!(logged, Some(Ok(Ok(false))));
+    Ok(if code == 0 && !all_written { FAILED } else { code })
 }
 
 fn pass_on_what_is_typed(child: &mut Child) {
@@ -118,23 +118,30 @@ fn pass_on_what_is_typed(child: &mut Child) {
     }
 }
 
-/// Yields the count of the outputs that have not ended.
-fn start_pumps(child: &mut Child, [out, err]: [File; 2], log: Option<Sender<Vec<u8>>>, options: &Options) -> WaitGroup {
-    let outputs = WaitGroup::new();
+/// Yields the count of the outputs that have not ended, and whether one of ours has failed.
+fn start_pumps(
+    child: &mut Child,
+    [out, err]: [File; 2],
+    log: Option<Sender<Vec<u8>>>,
+    options: &Options,
+) -> (WaitGroup, Arc<AtomicBool>) {
+    let (outputs, failed) = (WaitGroup::new(), Arc::new(AtomicBool::new(false)));
     let started = Instant::now();
     let form = |prefix| Form {
         stamp: options.stamp.then_some(started),
         prefix: if options.prefix { prefix } else { "" },
     };
     if let Some(pipe) = child.stdout.take() {
-        let (sinks, form) = (Sinks { log: log.clone(), out }, form("out: "));
+        let (log, failed, form) = (log.clone(), failed.clone(), form("out: "));
+        let sinks = Sinks { log, out, failed };
         outputs.go(move || pump(pipe, sinks, form));
     }
     if let Some(pipe) = child.stderr.take() {
-        let (sinks, form) = (Sinks { log, out: err }, form("err: "));
+        let (out, failed, form) = (err, failed.clone(), form("err: "));
+        let sinks = Sinks { log, out, failed };
         outputs.go(move || pump(pipe, sinks, form));
     }
-    outputs
+    (outputs, failed)
 }
 
 /// Waits for the end of the command and of all that it has written; passes signals on, and ends it if it takes too long.
@@ -194,14 +201,24 @@ impl Form {
 struct Sinks {
     log: Option<Sender<Vec<u8>>>,
     out: File,
+    failed: Arc<AtomicBool>,
 }
 
 impl Sinks {
-    fn write(&mut self, bytes: Vec<u8>) -> io::Result<()> {
+    /// `None` if our output takes no more: if nobody reads it that is no failure, and otherwise it says why.
+    fn write(&mut self, bytes: Vec<u8>) -> Option<()> {
         if let Some(log) = &self.log {
             let _ = log.send(bytes.clone()); // whoever writes the log has said what is wrong
         }
-        self.out.write_all(&bytes)
+        let error = match self.out.write_all(&bytes) {
+            Ok(()) => return Some(()),
+            Err(error) => error,
+        };
+        if error.kind() != ErrorKind::BrokenPipe {
+            self.failed.store(true, Relaxed);
+            tell(format_args!("the output ends here: {error}"));
+        }
+        None
     }
 }
 
@@ -219,7 +236,7 @@ fn pump<T: AsFd>(pipe: Fd<T>, mut sinks: Sinks, form: Form) {
             },
             <-quiet => lines.take_all(),
         };
-        if !ready.is_empty() && sinks.write(ready).is_err() {
+        if !ready.is_empty() && sinks.write(ready).is_none() {
             return;
         }
     }

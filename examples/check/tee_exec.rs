@@ -203,6 +203,10 @@ fn what_goes_wrong() {
         "tee_exec: the log ends here: No space left on device (os error 28)\n",
     );
     run(&["--log", "/dev/full"], "exit 9").check(9, "", "");
+    let mut full = tee_exec(&[], "echo lost");
+    full.command.stdout(fs::File::create("/dev/full").expect("a device"));
+    let message = "tee_exec: the output ends here: No space left on device (os error 28)\n";
+    full.run().check(125, "", message);
 }
 
 #[test]
