@@ -128,7 +128,10 @@ fn run_all() {
         .input(COMMANDS)
         .run();
     run.check(1, EXPECTED, "");
-    Program::new("run_all").input("true\n").run().check(0, "$ true\n", "");
+    for jobs in ["1", "18446744073709551615"] {
+        let run = Program::new("run_all").args(["--jobs", jobs]).input("true\n").run();
+        run.check(0, "$ true\n", "");
+    }
     Program::new("run_all").run().check(0, "", "");
     let first = Program::new("run_all").input("yes | head -n 100000\n").run_for_one_line();
     first.check(0, "$ yes | head -n 100000\n", "");

@@ -37,6 +37,7 @@ fn parse(args: &mut Args) -> Result<Options, String> {
             _ => return Err(format!("unknown option {arg}")),
         }
     }
+    let jobs = jobs.min(usize::from(u16::MAX)); // there is room for so many
     Ok(Options { jobs, limit })
 }
 
