@@ -163,6 +163,7 @@ fn supervise(child: &mut Child, outputs: &WaitGroup, signals: &Signals, options:
             }
             <-much_too_long => {
                 child.kill_group()?;
+                child.kill()?; // if it has left its own group
                 let status = child.wait()?;
                 let _ = outputs.wait_op().timeout(options.grace).perform();
                 return Ok((status, timed_out));

@@ -151,6 +151,9 @@ fn too_long() {
     // One that has left the group is left to itself.
     let gone = "setsid sleep 5 & exec sleep 600";
     run(&["--timeout", "0.1", "--grace", "0.1"], gone).check(124, "", "");
+    // The command itself is not, wherever it has gone.
+    let elsewhere = "command -v perl >/dev/null || exec sleep 600; exec perl -e 'setpgrp 0, getpgrp getppid; sleep 600'";
+    run(&["--timeout", "0.5", "--grace", "0.1"], elsewhere).check(124, "", "");
     // In time.
     run(&["--timeout", "600"], "echo quick").check(0, "quick\n", "");
 }
