@@ -172,6 +172,7 @@ fn no_deeper_and_no_more_than_wanted() {
     assert_eq!(pages(&["--depth", "2", "--pages", "1000"]), 111);
     assert_eq!(pages(&["--pages", "1"]), 1);
     assert_eq!(pages(&["--pages", "57"]), 57);
+    assert_eq!(pages(&["--pages", "13", "--depth", "18446744073709551615"]), 13);
     // Of those that are as deep, the first ones.
     let run = site.crawl(&["--pages", "13"]);
     let urls: Vec<_> = run.stdout().lines().filter_map(|line| line.split(' ').next_back()).collect();

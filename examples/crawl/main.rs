@@ -156,6 +156,9 @@ fn crawl(options: Options) -> io::Result<ExitCode> {
             }
         }
         level = next;
+        if level.is_empty() {
+            break; // however deep it may be
+        }
     }
     report.finish(stop.is_signalled())
 }
