@@ -2,25 +2,20 @@
 //!
 //! `cargo run --release --example chat -- 127.0.0.1:7000`, and then, elsewhere and several times, `nc 127.0.0.1 7000`
 //!
-//! ```text
-//!                 lines                    news, to each subscriber
-//!   read lines ───────────> guest ──> room ────────────────────────> all guests
-//!   (a fiber)            (a fiber)                                  (each its own)
-//! ```
-//!
-//! Each guest has two fibers: one reads lines, the other waits for a line, for news and for the end of the room in one `select!`, and is
-//! the only one that writes. The room keeps the last news for those who are slow, and drops the oldest: a guest that does not read
-//! holds up nobody, is told how much it has missed, and has to go if it takes nothing for too long. Lines have a limit, and so has
+//! Each guest has a fiber, which waits for a line, for news and for the end of the room in one `select!`: half a line stays with the
+//! reader, whichever of them comes. The room keeps the last news for those who are slow, and drops the oldest: a guest that does not
+//! read holds up nobody, is told how much it has missed, and has to go if it takes nothing for too long. Lines have a limit, and so has
 //! the memory of everything.
 //!
 //! Ctrl-C or SIGTERM: all guests are told, and the program ends when they are gone.
 
+use fibers::io::{BufReader, TooLong};
 use fibers::net::{AcceptBackoff, TcpListener, TcpStream};
 use fibers::sync::{Broadcast, BroadcastRecvError, Lag, Mutex, Subscriber};
-use fibers::{Cond, Receiver, Sender, WaitGroup, channel, defer, go, scope, select, time};
+use fibers::{Cond, WaitGroup, go, select, time};
 use fibers_examples::{Args, complain, say, seconds, stop_on_signal};
 use std::collections::BTreeMap;
-use std::io::{self, BufRead, BufReader, ErrorKind, Read};
+use std::io::{self, ErrorKind};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,7 +32,7 @@ Opens a room to chat in.
 const HELP: &str = "/nick NAME, /me DOES, /who, /help, /quit; anything else is said to all";
 
 /// The longest line, in bytes, without its end.
-const LONGEST: u64 = 1000;
+const LONGEST: usize = 1000;
 
 /// How many news the room keeps for those who are slow.
 const KEPT: usize = 64;
@@ -53,9 +48,9 @@ struct Options {
     patience: Duration,
 }
 
-fn parse(mut args: Args) -> Result<Options, String> {
+fn parse(args: &mut Args) -> Result<Options, String> {
     let (mut address, mut patience) = (None, Duration::from_secs(30));
-    while let Some(arg) = args.next() {
+    while let Some(arg) = args.text()? {
         match &*arg {
             "--patience" => patience = args.value("--patience", "a number of seconds", seconds)?,
             option if option.starts_with('-') => return Err(format!("unknown option {option}")),
@@ -111,6 +106,7 @@ fn serve(options: &Options) -> io::Result<usize> {
             <-stop => break,
         }
     }
+    drop(listener);
     guests.wait();
     Ok(count)
 }
@@ -190,20 +186,15 @@ fn receive(number: usize, stream: &TcpStream, room: &Room, patience: Duration, s
         number,
         name: room.enter(number),
         news: room.news.subscribe(),
+        has_said: false,
         room,
         stream,
         patience,
         stop,
     };
     room.tell(number, format!("* {} is here", guest.name));
-    let (lines, to_hear) = channel(0);
-    let leaving = scope(|s| {
-        go!(scope = s; read_lines(stream, lines));
-        defer!(stream.close()); // which ends the reading
-        let leaving = guest.stay(to_hear);
-        guest.bid_farewell(&leaving);
-        leaving
-    });
+    let leaving = guest.stay();
+    guest.bid_farewell(&leaving);
     room.leave(&guest.name);
     let why = match leaving {
         Leaving::Gone => "",
@@ -214,38 +205,28 @@ fn receive(number: usize, stream: &TcpStream, room: &Room, patience: Duration, s
     room.tell(number, format!("* {} has left{why}", guest.name));
 }
 
-/// What came over a connection: a line, or more bytes than a line may have.
-type Line = Result<String, TooLong>;
-struct TooLong;
-
-/// Reads lines until there are no more, or nobody wants to have them.
-fn read_lines(stream: &TcpStream, lines: Sender<Line>) {
-    let mut reader = BufReader::new(stream);
-    let mut line = Vec::new();
-    loop {
-        line.clear();
-        // A reset or a stream that was closed here ends the lines as well as their end does.
-        match reader.by_ref().take(LONGEST + 1).read_until(b'\n', &mut line) {
-            Ok(count) if count > 0 => {}
-            _ => return,
-        }
-        let whole = line.ends_with(b"\n") || line.len() as u64 <= LONGEST;
-        if lines.send(if whole { Ok(clean(&line)) } else { Err(TooLong) }).is_err() || !whole {
-            return;
-        }
-    }
+fn is_too_long(error: &io::Error) -> bool {
+    error.get_ref().is_some_and(|cause| cause.is::<TooLong>())
 }
 
-/// What may be shown on the terminals of others.
+/// What may be shown on the terminals of others: no control characters, none that end a line, and none that turn the
+/// direction of what comes after them.
 fn clean(line: &[u8]) -> String {
+    let turns = |c| matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     let text = String::from_utf8_lossy(line);
-    text.chars().filter(|c| !c.is_control()).collect::<String>().trim().to_owned()
+    text.chars()
+        .filter(|c| !c.is_control() && !turns(*c))
+        .collect::<String>()
+        .trim()
+        .to_owned()
 }
 
 struct Guest<'a> {
     number: usize,
     name: String,
     news: Subscriber<News>,
+    /// Something of this guest is among the news that it has not taken.
+    has_said: bool,
     room: &'a Room,
     stream: &'a TcpStream,
     patience: Duration,
@@ -254,23 +235,34 @@ struct Guest<'a> {
 
 impl Guest<'_> {
     /// Talks and listens.
-    fn stay(&mut self, lines: Receiver<Line>) -> Leaving {
+    fn stay(&mut self) -> Leaving {
+        let mut reader = BufReader::new(self.stream);
+        reader.set_max_line(LONGEST + 1);
+        let mut line = Vec::new();
         let welcome = format!("* welcome, you are {}; /help tells what there is", self.name);
         let mut answer = self.write(&welcome);
         loop {
             if let Err(leaving) = answer {
                 return leaving;
             }
+            line.clear();
             answer = select! {
-                line = <-lines => match line {
-                    Ok(Ok(line)) => self.hear(&line),
-                    Ok(Err(TooLong)) => Err(Leaving::TooLong),
-                    Err(_) => Err(Leaving::Gone),
+                // Who says much has to hear as much.
+                read = reader.read_until_op(b'\n', &mut line) if !self.has_said => match read {
+                    Ok(1..) => self.hear(&clean(&line)),
+                    Err(error) if is_too_long(&error) => Err(Leaving::TooLong),
+                    Ok(0) | Err(_) => Err(Leaving::Gone),
                 },
                 news = <-self.news => match news {
-                    Ok(news) if news.from == self.number => Ok(()),
+                    Ok(news) if news.from == self.number => {
+                        self.has_said = false;
+                        Ok(())
+                    }
                     Ok(news) => self.write(&news.text),
-                    Err(BroadcastRecvError::Lagged(count)) => self.write(&format!("* you have missed {count} lines")),
+                    Err(BroadcastRecvError::Lagged(count)) => {
+                        self.has_said = false;
+                        self.write(&format!("* you have missed {count} lines"))
+                    }
                     Err(_) => Err(Leaving::Closing),
                 },
                 <-self.stop => Err(Leaving::Closing),
@@ -287,12 +279,17 @@ impl Guest<'_> {
             ("/who", "") => return self.write(&format!("* here are {}", self.room.who())),
             ("/help", "") => return self.write(&format!("* {HELP}")),
             ("/nick", to) => return self.rename(to),
-            ("/me", does) if !does.is_empty() => self.room.tell(self.number, format!("* {name} {does}")),
+            ("/me", does) if !does.is_empty() => self.tell(format!("* {name} {does}")),
             _ if command.starts_with('/') => return self.write("* that is no command; /help tells what there is"),
             _ if line.is_empty() => {}
-            _ => self.room.tell(self.number, format!("{name}: {line}")),
+            _ => self.tell(format!("{name}: {line}")),
         }
         Ok(())
+    }
+
+    fn tell(&mut self, text: String) {
+        self.has_said = true;
+        self.room.tell(self.number, text);
     }
 
     fn rename(&mut self, to: &str) -> Result<(), Leaving> {
@@ -303,7 +300,7 @@ impl Guest<'_> {
             return self.write(&format!("* {to} is taken"));
         }
         let from = std::mem::replace(&mut self.name, to.to_owned());
-        self.room.tell(self.number, format!("* {from} is now {to}"));
+        self.tell(format!("* {from} is now {to}"));
         self.write(&format!("* you are now {to}"))
     }
 

@@ -2,6 +2,8 @@
 
 #[path = "check/chat.rs"]
 mod chat;
+#[path = "check/client.rs"]
+mod client;
 #[path = "check/crawl.rs"]
 mod crawl;
 #[path = "check/digest_tree.rs"]
@@ -23,8 +25,6 @@ mod port_scan;
 mod program;
 #[path = "check/running.rs"]
 mod running;
-#[path = "check/server.rs"]
-mod server;
 #[path = "check/tail_f.rs"]
 mod tail_f;
 #[path = "check/tee_exec.rs"]
@@ -128,8 +128,23 @@ fn run_all() {
         .input(COMMANDS)
         .run();
     run.check(1, EXPECTED, "");
-    Program::new("run_all").input("true\n").run().check(0, "$ true\n", "");
+    for jobs in ["1", "18446744073709551615"] {
+        let run = Program::new("run_all").args(["--jobs", jobs]).input("true\n").run();
+        run.check(0, "$ true\n", "");
+    }
     Program::new("run_all").run().check(0, "", "");
-    let usage = "usage: run_all [--jobs N] [--limit SECONDS] < COMMANDS\n";
-    Program::new("run_all").args(["--jobs", "0"]).run().check(2, "", usage);
+    let first = Program::new("run_all").input("yes | head -n 100000\n").run_for_one_line();
+    first.check(0, "$ yes | head -n 100000\n", "");
+    let mut full = Program::new("run_all").input("true\n");
+    full.command.stdout(std::fs::File::create("/dev/full").expect("a device"));
+    full.run().check(1, "", "run_all: No space left on device (os error 28)\n");
+    let help = Program::new("run_all").args(["--help"]).run();
+    assert!(
+        help.stdout()
+            .starts_with("usage: run_all [--jobs N] [--limit SECONDS] < COMMANDS\n"),
+        "{help:?}"
+    );
+    help.check(0, help.stdout(), "");
+    let wrong = format!("--jobs needs a number of commands, not '0'\n{}", help.stdout());
+    Program::new("run_all").args(["--jobs", "0"]).run().check(2, "", &wrong);
 }

@@ -13,6 +13,7 @@ use fibers::net::{AcceptBackoff, Stream, TcpListener, TcpStream, UnixListener, U
 use fibers::{Cond, Op, WaitGroup, defer, go, select, time};
 use fibers_examples::{Args, complain, positive, say, seconds, stop_on_signal};
 use std::io::{self, ErrorKind};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -41,12 +42,12 @@ struct Options {
 
 enum Place {
     Tcp(String),
-    Unix(String),
+    Unix(PathBuf),
 }
 
-fn parse(mut args: Args) -> Result<Options, String> {
+fn parse(args: &mut Args) -> Result<Options, String> {
     let (mut at, mut idle, mut demo) = (None, Duration::from_secs(60), None);
-    while let Some(arg) = args.next() {
+    while let Some(arg) = args.text()? {
         let place = match &*arg {
             "--idle" => {
                 idle = args.value("--idle", "a number of seconds", seconds)?;
@@ -56,7 +57,7 @@ fn parse(mut args: Args) -> Result<Options, String> {
                 demo = Some(args.value("--demo", "a number of clients", positive)?);
                 continue;
             }
-            "--unix" => Place::Unix(args.value("--unix", "a path", |path| Some(path.to_owned()))?),
+            "--unix" => Place::Unix(args.path("--unix")?),
             option if option.starts_with('-') => return Err(format!("unknown option {option}")),
             _ => Place::Tcp(arg),
         };
@@ -92,7 +93,12 @@ fn run(options: &Options) -> io::Result<()> {
             let listener = UnixListener::bind(path)?;
             defer! { let _ = fs::remove_file(path); }
             let address = path.clone();
-            serve(path, listener.accept_op(), move || UnixStream::connect(&address), options)
+            serve(
+                &path.display().to_string(),
+                listener.accept_op(),
+                move || UnixStream::connect(&address),
+                options,
+            )
         }
     }
 }

@@ -2,8 +2,10 @@
 
 use fibers::signal::{self, Signal};
 use fibers::{Cond, go};
+use std::ffi::OsString;
 use std::fmt::Display;
 use std::io::{self, Write};
+use std::path::PathBuf;
 use std::time::Duration;
 use std::{env, process, vec};
 
@@ -30,41 +32,59 @@ pub fn number(usage: &str, default: usize) -> usize {
 
 /// The words of the command line behind the name of the program, one after the other.
 #[derive(Debug)]
-pub struct Args(vec::IntoIter<String>);
+pub struct Args {
+    words: vec::IntoIter<OsString>,
+    /// The word that was taken last is a question for help.
+    asks_for_help: bool,
+}
 
 /// What `parse` makes of the command line.
 ///
-/// Asked for help (`-h`, `--help`), it prints `usage` and ends the program; if `parse` says what is wrong, it prints that as well and
-/// ends the program with code 2.
-pub fn options<T>(usage: &str, parse: impl FnOnce(Args) -> Result<T, String>) -> T {
-    let words: Result<Vec<_>, _> = env::args_os().skip(1).map(|word| word.into_string()).collect();
-    let parsed = match words {
-        Ok(words) if words.iter().any(|word| word == "-h" || word == "--help") => {
+/// If `parse` says what is wrong, it prints that and `usage`, and ends the program with code 2. If it is `-h` or `--help` that `parse`
+/// does not know what to do with, it prints `usage` and ends the program.
+pub fn options<T>(usage: &str, parse: impl FnOnce(&mut Args) -> Result<T, String>) -> T {
+    let words: Vec<_> = env::args_os().skip(1).collect();
+    let mut args = Args {
+        words: words.into_iter(),
+        asks_for_help: false,
+    };
+    parse(&mut args).unwrap_or_else(|wrong| {
+        if args.asks_for_help {
             say(usage);
             process::exit(0)
         }
-        Ok(words) => parse(Args(words.into_iter())),
-        Err(word) => Err(format!("{} is not UTF-8", word.display())),
-    };
-    parsed.unwrap_or_else(|wrong| {
         complain(format_args!("{wrong}\n{usage}"));
         process::exit(2)
     })
 }
 
 impl Args {
+    /// The next word, if it is text: names of files may be something else.
+    pub fn text(&mut self) -> Result<Option<String>, String> {
+        let word = self.next().map(OsString::into_string).transpose();
+        word.map_err(|word| format!("'{}' is not UTF-8", word.display()))
+    }
+
     /// The value that stands behind `option`, read by `read`; `what` says what it should be.
     pub fn value<T>(&mut self, option: &str, what: &str, read: impl FnOnce(&str) -> Option<T>) -> Result<T, String> {
         let word = self.next().ok_or_else(|| format!("{option} needs {what}"))?;
-        read(&word).ok_or_else(|| format!("{option} needs {what}, not '{word}'"))
+        let value = word.to_str().and_then(read);
+        value.ok_or_else(|| format!("{option} needs {what}, not '{}'", word.display()))
+    }
+
+    /// The path that stands behind `option`.
+    pub fn path(&mut self, option: &str) -> Result<PathBuf, String> {
+        self.next().map(PathBuf::from).ok_or_else(|| format!("{option} needs a path"))
     }
 }
 
 impl Iterator for Args {
-    type Item = String;
+    type Item = OsString;
 
-    fn next(&mut self) -> Option<String> {
-        self.0.next()
+    fn next(&mut self) -> Option<OsString> {
+        let word = self.words.next();
+        self.asks_for_help = word.as_ref().is_some_and(|word| word == "-h" || word == "--help");
+        word
     }
 }
 
@@ -75,9 +95,14 @@ pub fn positive(text: &str) -> Option<usize> {
 
 /// A number of seconds, perhaps with a fraction: more than 0, and no more than a year has.
 pub fn seconds(text: &str) -> Option<Duration> {
+    seconds_or_none(text).filter(|duration| !duration.is_zero())
+}
+
+/// A number of seconds, which may be 0.
+pub fn seconds_or_none(text: &str) -> Option<Duration> {
     const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
     let duration = Duration::try_from_secs_f64(text.parse().ok()?).ok()?;
-    (!duration.is_zero() && duration <= YEAR).then_some(duration)
+    (duration <= YEAR).then_some(duration)
 }
 
 /// A cond that is signalled by Ctrl-C or SIGTERM. Only by the first: the second one ends the program, as it does elsewhere.
@@ -93,12 +118,12 @@ pub fn stop_on_signal() -> io::Result<Cond> {
 
 /// Prints a line, for programs that do not end because nobody reads what they print.
 pub fn say(text: impl Display) {
-    let _ = writeln!(io::stdout(), "{text}");
+    let _ = writeln!(fibers::io::stdout(), "{text}");
 }
 
 /// Prints a line to standard error, if somebody is there to read it.
 pub fn complain(text: impl Display) {
-    let _ = writeln!(io::stderr(), "{text}");
+    let _ = writeln!(fibers::io::stderr(), "{text}");
 }
 
 #[cfg(doctest)]

@@ -49,10 +49,10 @@ struct Options {
     banner: bool,
 }
 
-fn parse(mut args: Args) -> Result<Options, String> {
+fn parse(args: &mut Args) -> Result<Options, String> {
     let (mut host, mut ports) = (None, None);
     let (mut at_once, mut timeout, mut banner) = (256, Duration::from_secs(1), false);
-    while let Some(arg) = args.next() {
+    while let Some(arg) = args.text()? {
         match &*arg {
             "--at-once" => at_once = args.value(&arg, "a number of ports", positive)?,
             "--timeout" => timeout = args.value(&arg, "a number of seconds", seconds)?,
@@ -261,7 +261,7 @@ impl Report {
             Port::Open(text) => {
                 self.open += 1;
                 self.erase();
-                writeln!(io::stdout(), "{}", format!("{number}/tcp open {text}").trim_end())?;
+                writeln!(fibers::io::stdout(), "{}", format!("{number}/tcp open {text}").trim_end())?;
             }
         }
         Ok(())

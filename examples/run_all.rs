@@ -3,36 +3,42 @@
 //!
 //! `printf 'echo one\nsleep 9\necho three\n' | cargo run --release --example run_all -- --jobs 2 --limit 1`
 //!
-//! Ctrl-C starts no more commands, kills those that run, and reports what there is.
+//! Ctrl-C or SIGTERM starts no more commands, kills those that run, and reports what there is.
 
 use fibers::process::{Command, Stdio, Unfinished};
-use fibers::{Cond, JoinHandle, Op, Receiver, channel, go, select, signal, spawn_blocking, time};
-use std::io::{self, Write};
+use fibers::{Cond, JoinHandle, Op, Receiver, channel, go, select, time};
+use fibers_examples::{Args, complain, positive, seconds, stop_on_signal};
+use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
-const USAGE: &str = "usage: run_all [--jobs N] [--limit SECONDS] < COMMANDS";
+const USAGE: &str = "\
+usage: run_all [--jobs N] [--limit SECONDS] < COMMANDS
+
+Runs commands, one per line, and prints what each has written, in their order.
+
+  --jobs N         run so many at once (default: 4)
+  --limit SECONDS  kill a command that takes longer (default: 60)
+  -h, --help       print this text
+
+The exit code is 0 if all commands have succeeded, and 1 otherwise.";
 
 struct Options {
     jobs: usize,
     limit: Duration,
 }
 
-fn options() -> Option<Options> {
-    let mut options = Options {
-        jobs: 4,
-        limit: Duration::from_secs(60),
-    };
-    let mut args = std::env::args().skip(1);
-    while let Some(arg) = args.next() {
-        let value = args.next()?;
+fn parse(args: &mut Args) -> Result<Options, String> {
+    let (mut jobs, mut limit) = (4, Duration::from_secs(60));
+    while let Some(arg) = args.text()? {
         match &*arg {
-            "--jobs" => options.jobs = value.parse().ok().filter(|jobs| *jobs > 0)?,
-            "--limit" => options.limit = Duration::try_from_secs_f64(value.parse().ok()?).ok()?,
-            _ => return None,
+            "--jobs" => jobs = args.value(&arg, "a number of commands", positive)?,
+            "--limit" => limit = args.value(&arg, "a number of seconds", seconds)?,
+            _ => return Err(format!("unknown option {arg}")),
         }
     }
-    Some(options)
+    let jobs = jobs.min(usize::from(u16::MAX)); // there is room for so many
+    Ok(Options { jobs, limit })
 }
 
 /// What became of a command.
@@ -97,7 +103,7 @@ fn start_all(lines: String, options: Options, stop: Cond) -> Receiver<(String, J
 
 /// Prints what a command has left. Whether it went well.
 fn report(line: &str, done: io::Result<Done>) -> io::Result<bool> {
-    let mut out = io::stdout().lock();
+    let mut out = fibers::io::stdout();
     writeln!(out, "$ {line}")?;
     let done = match done {
         Ok(done) => done,
@@ -112,23 +118,26 @@ fn report(line: &str, done: io::Result<Done>) -> io::Result<bool> {
 }
 
 #[fibers::main]
-fn main() -> io::Result<ExitCode> {
-    let Some(options) = options() else {
-        eprintln!("{USAGE}");
-        return Ok(ExitCode::from(2));
-    };
-    let lines = spawn_blocking(|| io::read_to_string(io::stdin()))
-        .join()
-        .expect("reading does not panic")?;
-    let stop = Cond::new();
-    let interrupted = signal::ctrl_c_op()?;
-    go!(clone(stop); {
-        interrupted.perform();
-        stop.signal();
-    });
+fn main() -> ExitCode {
+    let options = fibers_examples::options(USAGE, parse);
+    match run_all(options) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => ExitCode::SUCCESS, // the reader has had enough
+        Err(error) => {
+            complain(format_args!("run_all: {error}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Whether all went well.
+fn run_all(options: Options) -> io::Result<bool> {
+    let lines = io::read_to_string(fibers::io::stdin())?;
+    let stop = stop_on_signal()?;
     let mut all_well = true;
     for (line, end) in start_all(lines, options, stop) {
         all_well &= report(&line, end.join().expect("running does not panic"))?;
     }
-    Ok(if all_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(all_well)
 }

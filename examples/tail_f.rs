@@ -16,13 +16,12 @@
 
 use fibers::fs::{self, File, OpenOptions};
 use fibers::io::Fd;
-use fibers::signal::{self, Signal};
 use fibers::sync::{Watch, Watcher};
 use fibers::time::Ticker;
 use fibers::{Receiver, Sender, channel, go, select, spawn_blocking};
+use fibers_examples::{Args, complain, stop_on_signal};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
-use std::ffi::OsString;
 use std::fmt::Display;
 use std::fs::Metadata;
 use std::io::{self, ErrorKind, Read, Write};
@@ -52,17 +51,7 @@ const TICK: Duration = Duration::from_secs(1);
 
 #[fibers::main]
 fn main() -> ExitCode {
-    let options = match Options::parse(std::env::args_os().skip(1)) {
-        Ok(Some(options)) => options,
-        Ok(None) => {
-            let _ = writeln!(io::stdout(), "{USAGE}");
-            return ExitCode::SUCCESS;
-        }
-        Err(message) => {
-            tell(format_args!("{message}\n{USAGE}"));
-            return ExitCode::from(2);
-        }
-    };
+    let options = fibers_examples::options(USAGE, parse);
     match tail(options) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if error.kind() == ErrorKind::BrokenPipe => ExitCode::SUCCESS, // the reader has had enough
@@ -75,19 +64,19 @@ fn main() -> ExitCode {
 
 /// Says something on standard error. If that fails, there is nobody to tell.
 fn tell(text: impl Display) {
-    let _ = writeln!(io::stderr(), "tail_f: {text}");
+    complain(format_args!("tail_f: {text}"));
 }
 
 /// Follows all files until the end. What still runs then is unwound when the main fiber returns.
 fn tail(options: Options) -> io::Result<()> {
-    let signals = signal::notify(&[Signal::INT, Signal::TERM])?;
+    let stop = stop_on_signal()?;
     let (chunks, to_print) = channel(16);
     let out = File::from(io::stdout().as_fd().try_clone_to_owned()?);
     let printer = go!(print(to_print, out, options.paths.clone()));
     go!(follow_all(options, chunks));
     let unread = spawn_blocking(wait_for_hang_up);
     select! {
-        <-signals => Ok(()),
+        <-stop => Ok(()),
         <-unread => Ok(()),
         printed = <-printer => printed.expect("printing does not panic"),
     }
@@ -362,27 +351,18 @@ struct Options {
     paths: Vec<PathBuf>,
 }
 
-impl Options {
-    /// `None`: help is asked for. An error is a text for the user.
-    fn parse(mut args: impl Iterator<Item = OsString>) -> Result<Option<Options>, String> {
-        let (mut lines, mut paths) = (10, Vec::new());
-        while let Some(arg) = args.next() {
-            match arg.to_str() {
-                Some("-h" | "--help") => return Ok(None),
-                Some("-n") => lines = number(args.next().ok_or("-n needs a number")?)?,
-                Some("--") => paths.extend(args.by_ref().map(PathBuf::from)),
-                Some(text) if text.starts_with('-') => return Err(format!("unknown option {text}")),
-                _ => paths.push(arg.into()),
-            }
-        }
-        match paths.is_empty() {
-            true => Err("FILE is missing".into()),
-            false => Ok(Some(Options { lines, paths })),
+fn parse(args: &mut Args) -> Result<Options, String> {
+    let (mut lines, mut paths) = (10, Vec::new());
+    while let Some(arg) = args.next() {
+        match arg.to_str() {
+            Some("-n") => lines = args.value("-n", "a number", |text| text.parse().ok())?,
+            Some("--") => paths.extend(args.by_ref().map(PathBuf::from)),
+            Some(text) if text.starts_with('-') => return Err(format!("unknown option {text}")),
+            _ => paths.push(arg.into()),
         }
     }
-}
-
-fn number(text: OsString) -> Result<u64, String> {
-    let number = text.to_str().and_then(|text| text.parse().ok());
-    number.ok_or_else(|| format!("-n needs a number, not '{}'", text.display()))
+    match paths.is_empty() {
+        true => Err("FILE is missing".into()),
+        false => Ok(Options { lines, paths }),
+    }
 }

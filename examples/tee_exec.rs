@@ -21,6 +21,7 @@ use fibers::io::Fd;
 use fibers::process::{Child, Command, ExitStatus, Stdio};
 use fibers::signal::{self, Signal, Signals};
 use fibers::{JoinHandle, Op, Receiver, Sender, WaitGroup, channel, go, select, time};
+use fibers_examples::{Args, complain, seconds_or_none};
 use std::ffi::OsString;
 use std::fmt::Display;
 use std::io::{self, ErrorKind, IsTerminal, Write};
@@ -28,6 +29,8 @@ use std::os::fd::AsFd;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 const USAGE: &str = "\
@@ -61,17 +64,7 @@ const QUIET: Duration = Duration::from_millis(50);
 
 #[fibers::main]
 fn main() -> ExitCode {
-    let options = match Options::parse(std::env::args_os().skip(1)) {
-        Ok(Some(options)) => options,
-        Ok(None) => {
-            let _ = writeln!(io::stdout(), "{USAGE}");
-            return ExitCode::SUCCESS;
-        }
-        Err(message) => {
-            tell(format_args!("{message}\n{USAGE}"));
-            return ExitCode::from(2);
-        }
-    };
+    let options = fibers_examples::options(USAGE, parse);
     run(options)
         .unwrap_or_else(|error| {
             tell(error);
@@ -82,7 +75,7 @@ fn main() -> ExitCode {
 
 /// Says something on standard error. If that fails, there is nobody to tell.
 fn tell(text: impl Display) {
-    let _ = writeln!(io::stderr(), "tee_exec: {text}");
+    complain(format_args!("tee_exec: {text}"));
 }
 
 /// Yields the exit code.
@@ -103,9 +96,9 @@ fn run(options: Options) -> io::Result<u8> {
             });
         }
     };
-    pass_on_what_is_typed(&mut child)?;
+    pass_on_what_is_typed(&mut child);
     let (log, logger) = log.map(start_log).unzip();
-    let outputs = start_pumps(&mut child, [out, err], log, &options);
+    let (outputs, failed) = start_pumps(&mut child, [out, err], log, &options);
     let (status, timed_out) = supervise(&mut child, &outputs, &signals, &options)?;
     let code = match timed_out {
         true => TIMED_OUT,
@@ -113,39 +106,42 @@ fn run(options: Options) -> io::Result<u8> {
     };
     // A process that has left the group may still write. The log goes on for a moment, and not for ever.
     let logged = logger.map(|logger| logger.join_op().timeout(options.grace).perform());
-    Ok(match logged {
-        Some(Ok(Ok(false))) if code == 0 => FAILED,
-        _ => code,
-    })
+    let all_written = !failed.load(Relaxed) && !matches!(logged, Some(Ok(Ok(false))));
+    Ok(if code == 0 && !all_written { FAILED } else { code })
 }
 
-fn pass_on_what_is_typed(child: &mut Child) -> io::Result<()> {
+fn pass_on_what_is_typed(child: &mut Child) {
     if let Some(mut stdin) = child.stdin.take() {
-        let mut typed = File::from(io::stdin().as_fd().try_clone_to_owned()?);
         go!({
-            let _ = io::copy(&mut typed, &mut stdin); // ends when the command does not read any more, or with us
+            let _ = io::copy(&mut fibers::io::stdin(), &mut stdin); // ends when the command does not read any more, or with us
         });
     }
-    Ok(())
 }
 
-/// Yields the count of the outputs that have not ended.
-fn start_pumps(child: &mut Child, [out, err]: [File; 2], log: Option<Sender<Vec<u8>>>, options: &Options) -> WaitGroup {
-    let outputs = WaitGroup::new();
+/// Yields the count of the outputs that have not ended, and whether one of ours has failed.
+fn start_pumps(
+    child: &mut Child,
+    [out, err]: [File; 2],
+    log: Option<Sender<Vec<u8>>>,
+    options: &Options,
+) -> (WaitGroup, Arc<AtomicBool>) {
+    let (outputs, failed) = (WaitGroup::new(), Arc::new(AtomicBool::new(false)));
     let started = Instant::now();
     let form = |prefix| Form {
         stamp: options.stamp.then_some(started),
         prefix: if options.prefix { prefix } else { "" },
     };
     if let Some(pipe) = child.stdout.take() {
-        let (sinks, form) = (Sinks { log: log.clone(), out }, form("out: "));
+        let (log, failed, form) = (log.clone(), failed.clone(), form("out: "));
+        let sinks = Sinks { log, out, failed };
         outputs.go(move || pump(pipe, sinks, form));
     }
     if let Some(pipe) = child.stderr.take() {
-        let (sinks, form) = (Sinks { log, out: err }, form("err: "));
+        let (out, failed, form) = (err, failed.clone(), form("err: "));
+        let sinks = Sinks { log, out, failed };
         outputs.go(move || pump(pipe, sinks, form));
     }
-    outputs
+    (outputs, failed)
 }
 
 /// Waits for the end of the command and of all that it has written; passes signals on, and ends it if it takes too long.
@@ -167,6 +163,7 @@ fn supervise(child: &mut Child, outputs: &WaitGroup, signals: &Signals, options:
             }
             <-much_too_long => {
                 child.kill_group()?;
+                child.kill()?; // if it has left its own group
                 let status = child.wait()?;
                 let _ = outputs.wait_op().timeout(options.grace).perform();
                 return Ok((status, timed_out));
@@ -205,14 +202,24 @@ impl Form {
 struct Sinks {
     log: Option<Sender<Vec<u8>>>,
     out: File,
+    failed: Arc<AtomicBool>,
 }
 
 impl Sinks {
-    fn write(&mut self, bytes: Vec<u8>) -> io::Result<()> {
+    /// `None` if our output takes no more: if nobody reads it that is no failure, and otherwise it says why.
+    fn write(&mut self, bytes: Vec<u8>) -> Option<()> {
         if let Some(log) = &self.log {
             let _ = log.send(bytes.clone()); // whoever writes the log has said what is wrong
         }
-        self.out.write_all(&bytes)
+        let error = match self.out.write_all(&bytes) {
+            Ok(()) => return Some(()),
+            Err(error) => error,
+        };
+        if error.kind() != ErrorKind::BrokenPipe {
+            self.failed.store(true, Relaxed);
+            tell(format_args!("the output ends here: {error}"));
+        }
+        None
     }
 }
 
@@ -230,7 +237,7 @@ fn pump<T: AsFd>(pipe: Fd<T>, mut sinks: Sinks, form: Form) {
             },
             <-quiet => lines.take_all(),
         };
-        if !ready.is_empty() && sinks.write(ready).is_err() {
+        if !ready.is_empty() && sinks.write(ready).is_none() {
             return;
         }
     }
@@ -310,36 +317,31 @@ struct Options {
     args: Vec<OsString>,
 }
 
-impl Options {
-    /// `None`: help is asked for. An error is a text for the user.
-    fn parse(mut args: impl Iterator<Item = OsString>) -> Result<Option<Options>, String> {
-        let mut options = Options {
-            grace: Duration::from_secs(5),
-            ..Options::default()
-        };
-        let program = loop {
-            let arg = args.next().ok_or("COMMAND is missing")?;
-            let mut value = |name: &str| args.next().ok_or_else(|| format!("{name} needs a value"));
-            match arg.to_str() {
-                Some("-h" | "--help") => return Ok(None),
-                Some("--timeout") => options.timeout = Some(seconds(value("--timeout")?)?),
-                Some("--grace") => options.grace = seconds(value("--grace")?)?,
-                Some("--log") => options.log = Some(value("--log")?.into()),
-                Some("--stamp") => options.stamp = true,
-                Some("--prefix") => options.prefix = true,
-                Some("--no-stdin") => options.no_stdin = true,
-                Some("--") => break args.next().ok_or("COMMAND is missing")?,
-                Some(text) if text.starts_with('-') => return Err(format!("unknown option {text}")),
-                _ => break arg,
-            }
-        };
-        Ok(Some(Options {
-            program,
-            args: args.collect(),
-            ..options
-        }))
-    }
+fn parse(args: &mut Args) -> Result<Options, String> {
+    const SECONDS: &str = "a number of seconds";
+    let mut options = Options {
+        grace: Duration::from_secs(5),
+        ..Options::default()
+    };
+    options.program = loop {
+        let arg = args.next().ok_or("COMMAND is missing")?;
+        match arg.to_str() {
+            Some("--timeout") => options.timeout = Some(args.value("--timeout", SECONDS, seconds_or_none)?),
+            Some("--grace") => options.grace = args.value("--grace", SECONDS, seconds_or_none)?,
+            Some("--log") => options.log = Some(args.path("--log")?),
+            Some("--stamp") => options.stamp = true,
+            Some("--prefix") => options.prefix = true,
+            Some("--no-stdin") => options.no_stdin = true,
+            Some("--") => break args.next().ok_or("COMMAND is missing")?,
+            Some(text) if text.starts_with('-') => return Err(format!("unknown option {text}")),
+            _ => break arg,
+        }
+    };
+    options.args = args.collect();
+    Ok(options)
+}
 
+impl Options {
     fn command(&self) -> Command {
         let mut command = Command::new(&self.program);
         command.args(&self.args).process_group(0).kill_on_drop(true);
@@ -351,12 +353,4 @@ impl Options {
         });
         command
     }
-}
-
-/// Up to a year.
-fn seconds(text: OsString) -> Result<Duration, String> {
-    let seconds = text.to_str().and_then(|text| text.parse().ok());
-    let seconds = seconds.filter(|seconds| (0.0..=31_536_000.0).contains(seconds));
-    let seconds = seconds.ok_or_else(|| format!("'{}' is no number of seconds", text.display()))?;
-    Ok(Duration::from_secs_f64(seconds))
 }

@@ -1,13 +1,14 @@
 //! The example `chat`, with guests who behave and guests who do not.
 
-use crate::program::Program;
-use crate::server::{Client, PATIENCE, Server};
+use crate::client::Client;
+use crate::program::{Program, TIMEOUT};
+use crate::running::Running;
 use std::io::Write;
 use std::net::{Shutdown, TcpStream};
 use std::time::Instant;
 
-fn chat(args: &[&str]) -> (Server, String) {
-    let server = Server::start(Program::new("chat").args(["127.0.0.1:0"]).args(args));
+fn chat(args: &[&str]) -> (Running, String) {
+    let mut server = Running::start(Program::new("chat").args(["127.0.0.1:0"]).args(args));
     let address = server.address();
     (server, address)
 }
@@ -43,6 +44,8 @@ fn a_conversation() {
     bob.expect("* here are alice, bob");
     bob.say("not for your \x1b[31mterminal\x07");
     alice.expect("bob: not for your [31mterminal");
+    bob.say("who writes \u{202e}backwards\u{2028}\u{85}* alice has left");
+    alice.expect("bob: who writes backwards* alice has left");
     bob.say("/help");
     bob.expect("* /nick NAME, /me DOES, /who, /help, /quit; anything else is said to all");
     for wrong in ["/me", "/sing", "/who is it", "/"] {
@@ -179,7 +182,7 @@ fn a_guest_that_never_reads_has_to_go() {
     let (mut alice, _bob) = alice_and_bob(&address);
     let started = Instant::now();
     while say_much(&mut alice, 200) != ["* bob has left (too slow)"] {
-        assert!(started.elapsed() < PATIENCE, "it is still there");
+        assert!(started.elapsed() < TIMEOUT, "it is still there");
     }
 }
 
@@ -200,7 +203,7 @@ fn the_room_closes() {
             guest.expect("* the room closes; good-bye");
             assert_eq!(guest.hear(), None);
         }
-        server.finish().check(0, "3 guests were here\n", "");
+        server.end().check(0, "3 guests were here\n", "");
         drop(deaf);
     }
 }

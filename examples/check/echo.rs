@@ -1,7 +1,8 @@
 //! The example `echo`, and clients of every kind.
 
-use crate::program::{self, Program};
-use crate::server::{Client, PATIENCE, Server};
+use crate::client::Client;
+use crate::program::{self, Program, TIMEOUT};
+use crate::running::Running;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
@@ -9,8 +10,8 @@ use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
 
-fn echo(args: &[&str]) -> Server {
-    Server::start(Program::new("echo").args(["127.0.0.1:0"]).args(args))
+fn echo(args: &[&str]) -> Running {
+    Running::start(Program::new("echo").args(["127.0.0.1:0"]).args(args))
 }
 
 fn temporary(name: &str) -> PathBuf {
@@ -33,12 +34,12 @@ fn clients_of_its_own() {
 fn many_clients_with_much_to_say() {
     const CLIENTS: usize = 16;
     const BYTES: usize = 300_000;
-    let server = echo(&[]);
+    let mut server = echo(&[]);
     let address = server.address();
     let clients: Vec<_> = (0..CLIENTS)
         .map(|i| {
             let stream = TcpStream::connect(&address).expect("a connection");
-            stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+            stream.set_read_timeout(Some(TIMEOUT)).expect("a timeout");
             let said: Vec<_> = (0..BYTES).map(|n| (n % (200 + i)) as u8).collect();
             thread::spawn(move || {
                 let mut heard = Vec::new();
@@ -63,10 +64,10 @@ fn many_clients_with_much_to_say() {
 #[test]
 fn over_a_unix_socket() {
     let path = temporary("unix");
-    let server = Server::start(Program::new("echo").args(["--unix"]).args([&path]));
+    let mut server = Running::start(Program::new("echo").args(["--unix"]).args([&path]));
     assert_eq!(server.address(), path.display().to_string());
     let mut client = UnixStream::connect(&path).expect("a connection");
-    client.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    client.set_read_timeout(Some(TIMEOUT)).expect("a timeout");
     client.write_all(b"hello").expect("an open connection");
     let mut heard = [0; 5];
     client.read_exact(&mut heard).expect("an answer");
@@ -74,25 +75,25 @@ fn over_a_unix_socket() {
 
     server.signal("TERM");
     assert_eq!(client.read(&mut heard).expect("the end"), 0);
-    server.finish().check(0, "served 1 connections, 5 bytes\n", "");
+    server.end().check(0, "served 1 connections, 5 bytes\n", "");
     assert!(!path.exists(), "the socket is left behind");
 }
 
 #[test]
 fn a_client_that_is_told_of_the_end_has_heard_everything() {
-    let server = echo(&[]);
+    let mut server = echo(&[]);
     let mut client = Client::connect(&server.address());
     client.say("first");
     client.expect("first");
     server.signal("INT");
     assert_eq!(client.hear(), None);
-    server.finish().check(0, "served 1 connections, 6 bytes\n", "");
+    server.end().check(0, "served 1 connections, 6 bytes\n", "");
 }
 
 /// Who goes away with an answer unread resets the connection.
 #[test]
 fn clients_that_vanish() {
-    let server = echo(&[]);
+    let mut server = echo(&[]);
     let address = server.address();
     for _ in 0..20 {
         let mut client = TcpStream::connect(&address).expect("a connection");
@@ -113,7 +114,7 @@ fn clients_that_vanish() {
 /// It holds up neither the others nor, for long, the end.
 #[test]
 fn a_client_that_never_reads() {
-    let server = echo(&[]);
+    let mut server = echo(&[]);
     let address = server.address();
     let mut client = Client::connect(&address);
     let mut deaf = TcpStream::connect(&address).expect("a connection");
@@ -135,7 +136,7 @@ fn a_client_that_never_reads() {
 
 #[test]
 fn a_client_that_says_nothing() {
-    let server = echo(&["--idle", "0.02"]);
+    let mut server = echo(&["--idle", "0.02"]);
     assert_eq!(Client::connect(&server.address()).hear(), None);
     let failed = "echo: a connection has failed: timed out\n";
     server.interrupt().check(0, "served 1 connections, 0 bytes\n", failed);
@@ -147,7 +148,7 @@ fn more_clients_than_descriptors() {
     let script = format!("ulimit -n 16; exec {} 127.0.0.1:0", program::path("echo").display());
     let mut program = Program::at("sh".into()).args(["-c", &script]);
     program.command.env("FIBERS_WORKERS", "2"); // each takes some descriptors
-    let server = Server::start(program);
+    let mut server = Running::start(program);
     let address = server.address();
     let mut clients: Vec<_> = (0..40).map(|_| Client::connect(&address)).collect();
     for (i, client) in clients.iter_mut().enumerate() {

@@ -232,16 +232,16 @@ fn command_line() {
         (&[][..], "DIR is missing"),
         (&[here, here], "more than one DIR"),
         (&[here, "--port"], "unknown option --port"),
-        (&[here, "--addr"], "--addr needs a value"),
-        (&[here, "--idle", "0"], "'0' is no number of seconds from 0.001 to 86400"),
-        (&[here, "--grace", "NaN"], "'NaN' is no number of seconds from 0.001 to 86400"),
+        (&[here, "--addr"], "--addr needs an address"),
+        (&[here, "--idle", "0"], "--idle needs a number of seconds, not '0'"),
+        (&[here, "--grace", "NaN"], "--grace needs a number of seconds, not 'NaN'"),
         (
             &[here, "--connections", "0"],
-            "--connections needs a number from 1 to 1000000, not '0'",
+            "--connections needs a number up to 1000000, not '0'",
         ),
     ] {
         let run = Program::new("httpd").args(args).run();
-        run.check(2, "", &format!("httpd: {message}\n{}", help.stdout()));
+        run.check(2, "", &format!("{message}\n{}", help.stdout()));
     }
     let free = "127.0.0.1:0";
     let taken = std::net::TcpListener::bind(free).expect("a port");
@@ -279,7 +279,7 @@ fn a_real_browser() {
         return;
     };
     let temp = Temp::new("browser");
-    temp.write("<b>bold & \"quoted\"</b>.txt", "");
+    temp.write("<b>bold & \"quoted\".txt", "");
     temp.write(
         "page/index.html",
         "<!DOCTYPE html><p id=p>before</p><script src=/page/set.js></script>",
@@ -288,7 +288,7 @@ fn a_real_browser() {
     let server = temp.serve(&[]);
     let dump = |path: &str| {
         let profile = server.site().join("..").join(format!("profile{}", path.len()));
-        let output = Command::new(browser)
+        let run = Program::at(browser.into())
             .args([
                 "--headless",
                 "--no-sandbox",
@@ -296,15 +296,14 @@ fn a_real_browser() {
                 "--no-first-run",
                 "--disable-background-networking",
             ])
-            .arg(format!("--user-data-dir={}", profile.display()))
+            .args([format!("--user-data-dir={}", profile.display())])
             .args(["--dump-dom", &format!("http://{}{path}", server.address)])
-            .output()
-            .expect("the browser starts");
-        String::from_utf8_lossy(&output.stdout).into_owned()
+            .run();
+        String::from_utf8_lossy(&run.out).into_owned()
     };
     let list = dump("/");
     assert!(
-        list.contains("<h1>/</h1>") && list.contains(">&lt;b&gt;bold &amp; \"quoted\"&lt;/b&gt;.txt</a>"),
+        list.contains("<h1>/</h1>") && list.contains(">&lt;b&gt;bold &amp; \"quoted\".txt</a>"),
         "{list}"
     );
     let page = dump("/page/");

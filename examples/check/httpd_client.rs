@@ -1,7 +1,7 @@
 //! A server that the checks of `httpd` visit, and a client that may say anything.
 
-use crate::program::{Program, Run};
-use crate::running::{Running, TIMEOUT};
+use crate::program::{Program, Run, TIMEOUT};
+use crate::running::Running;
 use std::fs;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::TcpStream;

@@ -152,6 +152,15 @@ fn bodies() {
         );
         assert_eq!(client.rest(), b"", "{fields}");
     }
+    // Others may see a length or a coding in what is no text here.
+    for (field, code) in [(&b"Content-Length: 2\xff"[..], 400), (b"Transfer-Encoding: chunked\xff", 200)] {
+        let mut client = server.connect();
+        let request = [b"GET /a HTTP/1.1\r\nHost: x\r\n", field, b"\r\n\r\n", hidden.as_bytes()].concat();
+        client.send(request);
+        let answer = client.answer(true);
+        assert_eq!((answer.code, answer.field("Connection")), (code, Some("close")));
+        assert_eq!(client.rest(), b"");
+    }
     // A body that is short enough is read over, whatever it looks like.
     let mut client = server.connect();
     let length = hidden.len() * 100;

@@ -1,7 +1,7 @@
 //! The example `port_scan`, on ports of this machine that the tests hold themselves.
 
 use crate::program::{self, Program};
-use crate::server::Server;
+use crate::running::Running;
 use socket2::{Domain, Socket, Type};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -132,15 +132,15 @@ fn more_ports_than_descriptors() {
 fn ctrl_c() {
     let ((_full, _waiting, silent), (listeners, mut ports)) = (silent(), listeners(8));
     let args = ["--timeout", "600", "--banner"];
-    let server = Server::start(scan(&list(&[&ports[..], &[silent]].concat()), &args));
+    let mut running = Running::start(scan(&list(&[&ports[..], &[silent]].concat()), &args));
     // All of them have been asked, and one after the other ends.
     let streams = listeners.iter().map(|listener| listener.accept().expect("a connection").0);
     drop(streams.collect::<Vec<_>>());
     ports.retain(|port| *port < silent);
     for port in &ports {
-        assert_eq!(server.line(), format!("{port}/tcp open"));
+        assert_eq!(running.out.line(), format!("{port}/tcp open\n"));
     }
-    let run = server.interrupt();
+    let run = running.interrupt();
     assert_eq!(run.code, Some(130), "{run:?}");
     assert!(run.stderr().ends_with(" open, 0 closed, 0 silent\n"), "{run:?}");
 }

@@ -10,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// Far more than any example takes, even unoptimized on a busy machine.
-const TIMEOUT: Duration = Duration::from_secs(120);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(120);
 
 /// An example, not yet started.
 pub(crate) struct Program {
@@ -91,7 +91,7 @@ impl Program {
 }
 
 /// Reads to the end, on a thread of its own, so that no pipe fills up.
-pub(crate) fn collect(mut pipe: impl Read + Send + 'static) -> mpsc::Receiver<Vec<u8>> {
+fn collect(mut pipe: impl Read + Send + 'static) -> mpsc::Receiver<Vec<u8>> {
     let (tx, rx) = mpsc::channel();
     thread::spawn(move || {
         let mut bytes = Vec::new();
@@ -102,7 +102,14 @@ pub(crate) fn collect(mut pipe: impl Read + Send + 'static) -> mpsc::Receiver<Ve
 }
 
 /// Waits for its end, and for what it has printed.
-pub(crate) fn finish(mut child: Child, out: Option<mpsc::Receiver<Vec<u8>>>, err: Option<mpsc::Receiver<Vec<u8>>>) -> Run {
+fn finish(mut child: Child, out: Option<mpsc::Receiver<Vec<u8>>>, err: Option<mpsc::Receiver<Vec<u8>>>) -> Run {
+    let bytes = |pipe: Option<mpsc::Receiver<Vec<u8>>>| pipe.and_then(|rx| rx.recv().ok()).unwrap_or_default();
+    wait(&mut child, || (bytes(out), bytes(err)))
+}
+
+/// Waits for its end, and then for `outputs`, the standard one and that of errors. One that hangs is killed.
+#[track_caller]
+pub(crate) fn wait(child: &mut Child, outputs: impl FnOnce() -> (Vec<u8>, Vec<u8>)) -> Run {
     let started = Instant::now();
     let mut hung = false;
     let status = loop {
@@ -115,12 +122,9 @@ pub(crate) fn finish(mut child: Child, out: Option<mpsc::Receiver<Vec<u8>>>, err
         }
         thread::sleep(Duration::from_millis(2));
     };
-    let bytes = |pipe: Option<mpsc::Receiver<Vec<u8>>>| pipe.and_then(|rx| rx.recv().ok()).unwrap_or_default();
-    let run = Run {
-        code: status.code(),
-        out: bytes(out),
-        err: bytes(err),
-    };
+    let (out, err) = outputs();
+    let code = status.code();
+    let run = Run { code, out, err };
     assert!(!hung, "killed after {TIMEOUT:?}: {run:?}");
     run
 }

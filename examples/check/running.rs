@@ -1,15 +1,14 @@
 //! An example that runs until it is told to end, seen from outside.
+//!
+//! Nothing here waits without a limit: a test that hangs fails, and its program is killed.
 
-use crate::program::{Program, Run};
+use crate::program::{self, Program, Run, TIMEOUT};
 use std::collections::VecDeque;
 use std::io::{Read, Write};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
-use std::time::{Duration, Instant};
-
-/// Far more than anything here takes, even unoptimized on a busy machine.
-pub(crate) const TIMEOUT: Duration = Duration::from_secs(120);
+use std::time::Instant;
 
 /// An example that runs; it is killed if it is dropped before its end.
 pub(crate) struct Running {
@@ -51,27 +50,27 @@ impl Running {
         assert!(sent.success(), "{script}");
     }
 
+    /// The address that it says it listens at.
+    #[track_caller]
+    pub(crate) fn address(&mut self) -> String {
+        let line = self.out.line();
+        let address = line.trim_end().strip_prefix("listening on ");
+        address.unwrap_or_else(|| panic!("no address: {line:?}")).to_owned()
+    }
+
     /// Waits for its end, and collects what has not been read of its output.
     #[track_caller]
     pub(crate) fn end(mut self) -> Run {
         drop(self.stdin.take());
-        let started = Instant::now();
-        let status = loop {
-            if let Some(status) = self.child.try_wait().expect("a child can be waited for") {
-                break status;
-            }
-            assert!(
-                started.elapsed() < TIMEOUT,
-                "still runs after {TIMEOUT:?}; said {:?}",
-                self.err
-            );
-            thread::sleep(Duration::from_millis(2));
-        };
-        Run {
-            code: status.code(),
-            out: self.out.rest(),
-            err: self.err.rest(),
-        }
+        let Running { child, out, err, .. } = &mut self;
+        program::wait(child, || (out.rest(), err.rest()))
+    }
+
+    /// Ends it as a user does.
+    #[track_caller]
+    pub(crate) fn interrupt(self) -> Run {
+        self.signal("INT");
+        self.end()
     }
 }
 

@@ -1,6 +1,6 @@
 //! The example `tail_f`, on files to which everything happens that happens to logs.
 
-use crate::program::{Program, Run};
+use crate::program::Program;
 use crate::running::Running;
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
@@ -50,11 +50,6 @@ impl Drop for Temp {
     }
 }
 
-fn interrupt(running: Running) -> Run {
-    running.signal("INT");
-    running.end()
-}
-
 #[test]
 fn the_last_lines_and_what_comes() {
     let temp = Temp::new("lines");
@@ -72,7 +67,7 @@ fn the_last_lines_and_what_comes() {
     ] {
         let mut running = temp.follow(args);
         assert_eq!(running.out.until(begin.as_bytes()), begin, "{args:?}");
-        interrupt(running).check(0, "", "");
+        running.interrupt().check(0, "", "");
     }
     for signal in ["INT", "TERM"] {
         let mut running = temp.follow(&["-n", "1", "whole"]);
@@ -120,7 +115,7 @@ fn several_files() {
     assert_eq!(running.out.until(b"a2\n"), "\n==> a <==\na2\n");
     temp.append("a", "a3\n");
     assert_eq!(running.out.line(), "a3\n");
-    interrupt(running).check(0, "", "");
+    running.interrupt().check(0, "", "");
 }
 
 #[test]
@@ -135,7 +130,7 @@ fn a_file_that_is_cut_off() {
     assert_eq!(running.out.line(), "three, and longer than before\n");
     temp.write("log", "4\n");
     assert_eq!(running.out.line(), "4\n");
-    interrupt(running).check(0, "", "tail_f: log has been cut off\n");
+    running.interrupt().check(0, "", "tail_f: log has been cut off\n");
 }
 
 #[test]
@@ -158,7 +153,7 @@ fn a_file_that_is_replaced() {
         temp.append("log", "more\n");
         assert_eq!(running.out.line(), "more\n");
     }
-    let run = interrupt(running);
+    let run = running.interrupt();
     assert_eq!((run.code, run.stdout()), (Some(0), ""));
     // It may have been seen while there was none.
     let replaced = run
@@ -199,7 +194,7 @@ fn a_file_that_comes_later_and_goes() {
     temp.write("log", "again\n");
     assert_eq!(running.err.line(), "tail_f: log has been replaced\n");
     assert_eq!(running.out.line(), "again\n");
-    interrupt(running).check(0, "", "");
+    running.interrupt().check(0, "", "");
 }
 
 #[test]
@@ -218,7 +213,7 @@ fn a_link_that_is_turned() {
     assert_eq!(running.out.line(), "tuesday\n");
     temp.append("dir/tuesday", "morning\n");
     assert_eq!(running.out.line(), "morning\n");
-    interrupt(running).check(0, "", "tail_f: today has been replaced\n");
+    running.interrupt().check(0, "", "tail_f: today has been replaced\n");
 }
 
 /// Although it has nothing more to say.
@@ -240,7 +235,7 @@ fn what_cannot_be_followed() {
     assert!(running.err.line().starts_with("tail_f: log: No such file"));
     temp.write("log", "at last\n");
     assert_eq!(running.out.line(), "at last\n");
-    interrupt(running);
+    running.interrupt();
 
     temp.write("full", "text\n");
     let mut program = temp.program(&["full"]);
@@ -260,6 +255,6 @@ fn command_line() {
         (&["-f", "log"], "unknown option -f"),
     ] {
         let run = Program::new("tail_f").args(args).run();
-        run.check(2, "", &format!("tail_f: {message}\n{}", help.stdout()));
+        run.check(2, "", &format!("{message}\n{}", help.stdout()));
     }
 }

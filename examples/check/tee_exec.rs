@@ -45,9 +45,9 @@ fn both_outputs_and_the_code() {
     run(&[], "kill -KILL $$").check(128 + 9, "", "");
     // Options end where the command begins.
     Program::new("tee_exec")
-        .args(["echo", "--log", "x"])
+        .args(["echo", "--log", "x", "--help"])
         .run()
-        .check(0, "--log x\n", "");
+        .check(0, "--log x --help\n", "");
 }
 
 #[test]
@@ -151,6 +151,9 @@ fn too_long() {
     // One that has left the group is left to itself.
     let gone = "setsid sleep 5 & exec sleep 600";
     run(&["--timeout", "0.1", "--grace", "0.1"], gone).check(124, "", "");
+    // The command itself is not, wherever it has gone.
+    let elsewhere = "command -v perl >/dev/null || exec sleep 600; exec perl -e 'setpgrp 0, getpgrp getppid; sleep 600'";
+    run(&["--timeout", "0.5", "--grace", "0.1"], elsewhere).check(124, "", "");
     // In time.
     run(&["--timeout", "600"], "echo quick").check(0, "quick\n", "");
 }
@@ -203,6 +206,10 @@ fn what_goes_wrong() {
         "tee_exec: the log ends here: No space left on device (os error 28)\n",
     );
     run(&["--log", "/dev/full"], "exit 9").check(9, "", "");
+    let mut full = tee_exec(&[], "echo lost");
+    full.command.stdout(fs::File::create("/dev/full").expect("a device"));
+    let message = "tee_exec: the output ends here: No space left on device (os error 28)\n";
+    full.run().check(125, "", message);
 }
 
 #[test]
@@ -213,12 +220,15 @@ fn command_line() {
     for (args, message) in [
         (&[][..], "COMMAND is missing"),
         (&["--stamp", "--"], "COMMAND is missing"),
-        (&["--log"], "--log needs a value"),
-        (&["--timeout", "soon", "true"], "'soon' is no number of seconds"),
-        (&["--grace", "-1", "true"], "'-1' is no number of seconds"),
+        (&["--log"], "--log needs a path"),
+        (
+            &["--timeout", "soon", "true"],
+            "--timeout needs a number of seconds, not 'soon'",
+        ),
+        (&["--grace", "-1", "true"], "--grace needs a number of seconds, not '-1'"),
         (&["--colour", "true"], "unknown option --colour"),
     ] {
         let run = Program::new("tee_exec").args(args).run();
-        run.check(2, "", &format!("tee_exec: {message}\n{}", help.stdout()));
+        run.check(2, "", &format!("{message}\n{}", help.stdout()));
     }
 }

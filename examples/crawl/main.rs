@@ -23,7 +23,7 @@ mod url;
 
 use fibers::sync::{Mutex, OnceCell};
 use fibers::{Cond, Receiver, Sender, go, select, time, unbounded};
-use fibers_examples::{Args, complain, positive, seconds, stop_on_signal};
+use fibers_examples::{Args, complain, positive, seconds, seconds_or_none, stop_on_signal};
 use robots::Rules;
 use std::collections::{HashMap, HashSet};
 use std::io::{self, ErrorKind, Write};
@@ -64,23 +64,17 @@ struct Options {
     robots: bool,
 }
 
-fn parse(mut args: Args) -> Result<Options, String> {
+fn parse(args: &mut Args) -> Result<Options, String> {
     const SECONDS: &str = "a number of seconds";
     let (mut start, mut depth, mut pages, mut workers) = (None, 3, 100, 8);
     let (mut all_hosts, mut robots) = (false, false);
     let (mut delay, mut timeout) = (Duration::from_millis(100), Duration::from_secs(10));
-    while let Some(arg) = args.next() {
+    while let Some(arg) = args.text()? {
         match &*arg {
             "--depth" => depth = args.value(&arg, "a number", |text| text.parse().ok())?,
             "--pages" => pages = args.value(&arg, "a number of pages", positive)?,
             "--workers" => workers = args.value(&arg, "a number of workers", positive)?,
-            "--delay" => {
-                delay = args.value(
-                    &arg,
-                    SECONDS,
-                    |text| if text == "0" { Some(Duration::ZERO) } else { seconds(text) },
-                )?
-            }
+            "--delay" => delay = args.value(&arg, SECONDS, seconds_or_none)?,
             "--timeout" => timeout = args.value(&arg, SECONDS, seconds)?,
             "--all-hosts" => all_hosts = true,
             "--robots" => robots = true,
@@ -162,6 +156,9 @@ fn crawl(options: Options) -> io::Result<ExitCode> {
             }
         }
         level = next;
+        if level.is_empty() {
+            break; // however deep it may be
+        }
     }
     report.finish(stop.is_signalled())
 }
@@ -303,7 +300,7 @@ struct Report {
 impl Report {
     /// Prints a page, and returns its links.
     fn add(&mut self, found: &Found, visited: Result<Page, Failure>) -> io::Result<Vec<Url>> {
-        let (url, mut out) = (&found.url, io::stdout().lock());
+        let (url, mut out) = (&found.url, fibers::io::stdout());
         match visited {
             Ok(page) => {
                 self.pages += 1;
@@ -335,7 +332,7 @@ impl Report {
     }
 
     fn finish(&self, is_interrupted: bool) -> io::Result<ExitCode> {
-        let (mut out, broken) = (io::stdout().lock(), self.broken.len());
+        let (mut out, broken) = (fibers::io::stdout(), self.broken.len());
         writeln!(out, "{} pages, {} bytes, {broken} broken links", self.pages, self.bytes)?;
         for line in &self.broken {
             writeln!(out, "{line}")?;

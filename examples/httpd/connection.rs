@@ -1,14 +1,14 @@
 //! One connection: requests are read and answered in turn, so pipelined ones are answered in their order.
 //!
-//! What a client can take is bounded: memory by [`MAX_HEAD`] and the part of a file that is being sent, time by the limits of the
+//! What a client can take is bounded: memory by [`MAX_HEAD`] (files are sent from that of the system), time by the limits of the
 //! server. They hold for a whole request, and for each part of an answer: a byte now and then does not extend them.
 
 use crate::request::{self, Body, Request};
-use crate::response::{Method, Response, Status};
+use crate::response::{Client, Method, Response, Status};
 use crate::server::Server;
 use fibers::net::TcpStream;
 use fibers::{select, time};
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::net::{Shutdown, SocketAddr};
 use std::time::{Duration, Instant};
 
@@ -131,10 +131,12 @@ impl Connection<'_> {
 
     /// Sends an answer and logs it. Whether the connection can go on after it.
     fn send(&mut self, response: &Response, method: Method, goes_on: bool) -> bool {
-        let patience = self.server.limits.patience;
-        let mut send = |part: &[u8]| self.stream.with_deadline(Instant::now() + patience).write_all(part);
+        let client = Client {
+            stream: self.stream,
+            patience: self.server.limits.patience,
+        };
         let mut sent = 0;
-        let result = response.send(method, goes_on, &mut send, &mut sent);
+        let result = response.send(method, goes_on, client, &mut sent);
         self.server.log.answered(self.peer.ip(), &self.line, response.status, sent);
         goes_on && result.is_ok()
     }

@@ -1,15 +1,13 @@
 //! The access log: a fiber that writes lines of all connections to standard output, so that no two of them mix.
 //!
-//! It writes through the blocking pool, since standard output may be anything. If it is not read, the connections wait once the
-//! channel is full: nothing is lost, and no memory fills up. If it is closed, there is no log any more, and the server goes on.
+//! If standard output is not read, the connections wait once the channel is full: nothing is lost, and no memory fills up. If it is
+//! closed, there is no log any more, and the server goes on.
 
 use crate::response::{Status, date};
 use crate::tell;
-use fibers::fs::File;
 use fibers::{JoinHandle, Receiver, Sender, channel, go};
-use std::io::{self, Write};
+use std::io::Write;
 use std::net::IpAddr;
-use std::os::fd::AsFd;
 use std::time::SystemTime;
 
 /// Lines that wait to be written, and that are written at once.
@@ -19,13 +17,10 @@ const WAITING: usize = 1024;
 pub(crate) struct Log(Sender<String>);
 
 impl Log {
-    /// # Errors
-    /// If there is no descriptor for it.
-    pub(crate) fn start() -> io::Result<(Log, JoinHandle<()>)> {
-        let out = File::from(io::stdout().as_fd().try_clone_to_owned()?);
+    pub(crate) fn start() -> (Log, JoinHandle<()>) {
         let (log, lines) = channel(WAITING);
-        let logger = go!(name = "logger"; write(lines, out));
-        Ok((Log(log), logger))
+        let logger = go!(name = "logger"; write(lines));
+        (Log(log), logger)
     }
 
     /// Reports an answer in the Common Log Format.
@@ -43,7 +38,8 @@ impl Log {
     }
 }
 
-fn write(lines: Receiver<String>, mut out: File) {
+fn write(lines: Receiver<String>) {
+    let mut out = fibers::io::stdout();
     while let Ok(mut text) = lines.recv() {
         text.extend(lines.try_iter().take(WAITING));
         if let Err(error) = out.write_all(text.as_bytes()) {

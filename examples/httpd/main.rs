@@ -12,7 +12,8 @@
 //!
 //! - `connection` is the life of one connection, with its limits of time and size; `request` and `response` are what it reads and
 //!   writes (`httparse` reads the heads); `target`, `files`, `range` and `listing` say what the answer is.
-//! - Files are read through `fibers::fs`, in parts of bounded size, so that a slow disk holds up nobody but those who wait for it.
+//! - Files are sent by the system (`fibers::net::send_file`), in parts, each of which has its time; a slow disk holds up nobody but
+//!   those who wait for it.
 //! - Nothing outside of DIR is ever sent, whatever a request says, and wherever a symbolic link in DIR points.
 
 mod connection;
@@ -28,12 +29,11 @@ mod target;
 use fibers::net::TcpListener;
 use fibers::signal::{self, Signal};
 use fibers::{Context, go, select, time};
+use fibers_examples::{Args, complain, positive, seconds, seconds_or_none};
 use files::Site;
 use log::Log;
 use server::{Limits, Server};
-use std::ffi::OsString;
 use std::fmt::Display;
-use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -57,17 +57,7 @@ answers that are under way have been sent; a second one ends it at once.
 
 #[fibers::main]
 fn main() -> ExitCode {
-    let options = match Options::parse(std::env::args_os().skip(1)) {
-        Ok(Some(options)) => options,
-        Ok(None) => {
-            let _ = writeln!(io::stdout(), "{USAGE}");
-            return ExitCode::SUCCESS;
-        }
-        Err(message) => {
-            tell(format_args!("{message}\n{USAGE}"));
-            return ExitCode::from(2);
-        }
-    };
+    let options = fibers_examples::options(USAGE, parse);
     match serve(options) {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {
@@ -79,7 +69,7 @@ fn main() -> ExitCode {
 
 /// Says something on standard error. If that fails, there is nobody to tell.
 fn tell(text: impl Display) {
-    let _ = writeln!(io::stderr(), "httpd: {text}");
+    complain(format_args!("httpd: {text}"));
 }
 
 /// Serves until a signal comes, and then for as long as it takes to end well.
@@ -90,7 +80,7 @@ fn serve(options: Options) -> Result<(), String> {
     let signals = signal::notify(&[Signal::INT, Signal::TERM]).map_err(|error| format!("signals: {error}"))?;
     let listener = TcpListener::bind(&*options.addr).map_err(|error| format!("{}: {error}", options.addr))?;
     let address = listener.local_addr().map_err(|error| error.to_string())?;
-    let (log, logger) = Log::start().map_err(|error| format!("standard output: {error}"))?;
+    let (log, logger) = Log::start();
     tell(format_args!("{dir} is at http://{address}/"));
 
     let (stop, stopper) = Context::background().with_cancel();
@@ -131,51 +121,36 @@ struct Options {
     limits: Limits,
 }
 
-impl Options {
-    /// `None`: help is asked for. An error is a text for the user.
-    fn parse(mut args: impl Iterator<Item = OsString>) -> Result<Option<Options>, String> {
-        let mut dirs: Vec<PathBuf> = Vec::new();
-        let mut addr = "127.0.0.1:8080".to_string();
-        let mut grace = Duration::from_secs(10);
-        let mut limits = Limits::default();
-        while let Some(arg) = args.next() {
-            let mut value = |name: &str| {
-                let value = args.next().and_then(|value| value.into_string().ok());
-                value.ok_or_else(|| format!("{name} needs a value"))
-            };
-            match arg.to_str() {
-                Some("-h" | "--help") => return Ok(None),
-                Some("--") => dirs.extend(args.by_ref().map(PathBuf::from)),
-                Some("--addr") => addr = value("--addr")?,
-                Some("--connections") => limits.connections = count(&value("--connections")?)?,
-                Some("--idle") => limits.idle = seconds(&value("--idle")?)?,
-                Some("--patience") => limits.patience = seconds(&value("--patience")?)?,
-                Some("--grace") => grace = seconds(&value("--grace")?)?,
-                Some(text) if text.starts_with('-') => return Err(format!("unknown option {text}")),
-                _ => dirs.push(arg.into()),
-            }
+fn parse(args: &mut Args) -> Result<Options, String> {
+    const SECONDS: &str = "a number of seconds";
+    let mut dirs: Vec<PathBuf> = Vec::new();
+    let mut addr = "127.0.0.1:8080".to_string();
+    let mut grace = Duration::from_secs(10);
+    let mut limits = Limits::default();
+    while let Some(arg) = args.next() {
+        match arg.to_str() {
+            Some("--") => dirs.extend(args.by_ref().map(PathBuf::from)),
+            Some("--addr") => addr = args.value("--addr", "an address", |addr| Some(addr.to_owned()))?,
+            Some("--connections") => limits.connections = args.value("--connections", "a number up to 1000000", count)?,
+            Some("--idle") => limits.idle = args.value("--idle", SECONDS, seconds)?,
+            Some("--patience") => limits.patience = args.value("--patience", SECONDS, seconds)?,
+            Some("--grace") => grace = args.value("--grace", SECONDS, seconds_or_none)?,
+            Some(text) if text.starts_with('-') => return Err(format!("unknown option {text}")),
+            _ => dirs.push(arg.into()),
         }
-        match (dirs.pop(), dirs.is_empty()) {
-            (Some(dir), true) => Ok(Some(Options {
-                dir,
-                addr,
-                grace,
-                limits,
-            })),
-            (Some(_), false) => Err("more than one DIR".into()),
-            (None, _) => Err("DIR is missing".into()),
-        }
+    }
+    let dir = dirs.pop().ok_or("DIR is missing")?;
+    match dirs.is_empty() {
+        true => Ok(Options {
+            dir,
+            addr,
+            grace,
+            limits,
+        }),
+        false => Err("more than one DIR".into()),
     }
 }
 
-fn count(text: &str) -> Result<usize, String> {
-    let count = text.parse().ok().filter(|n| (1..=1_000_000).contains(n));
-    count.ok_or_else(|| format!("--connections needs a number from 1 to 1000000, not '{text}'"))
-}
-
-/// Up to a day. Nothing happens in no time at all.
-fn seconds(text: &str) -> Result<Duration, String> {
-    let seconds = text.parse().ok().filter(|s| (0.001..=86_400.0).contains(s));
-    let seconds = seconds.ok_or_else(|| format!("'{text}' is no number of seconds from 0.001 to 86400"))?;
-    Ok(Duration::from_secs_f64(seconds))
+fn count(text: &str) -> Option<usize> {
+    positive(text).filter(|count| *count <= 1_000_000)
 }

@@ -86,12 +86,12 @@ fn known(method: &str) -> Result<Method, Status> {
 /// A body that is not announced by a length alone is not read: nobody who reads ahead of us can disagree about where it ends then.
 fn body(fields: &Fields<'_, '_>) -> Result<Body, Status> {
     let length = match fields.get("content-length") {
-        None => 0,
+        None if fields.count("content-length") == 0 => 0,
         // A list of two lengths is no number either.
         Some(text) if text.bytes().all(|byte| byte.is_ascii_digit()) => text.parse().map_err(|_| Status::BAD_REQUEST)?,
-        Some(_) => return Err(Status::BAD_REQUEST),
+        _ => return Err(Status::BAD_REQUEST),
     };
-    match fields.get("transfer-encoding").is_some() || (length > 0 && fields.get("expect").is_some()) {
+    match fields.count("transfer-encoding") > 0 || (length > 0 && fields.count("expect") > 0) {
         true => Ok(Body::Unknown),
         false => Ok(Body::Bytes(length)),
     }
@@ -109,15 +109,18 @@ impl Fields<'_, '_> {
         self.all(name).count()
     }
 
-    /// The values of all fields of that name, as one list. Those that are no text are as good as none.
+    /// The values of all fields of that name, as one list, unless one of them is no text.
     fn get(&self, name: &str) -> Option<String> {
-        let values: Vec<&str> = self.all(name).filter_map(|value| str::from_utf8(value).ok()).collect();
+        let values: Vec<&str> = self
+            .all(name)
+            .map(|value| str::from_utf8(value).ok())
+            .collect::<Option<_>>()?;
         (!values.is_empty()).then(|| values.join(", ").trim().to_owned())
     }
 
     /// Whether the list of that name has the word.
     fn lists(&self, name: &str, word: &str) -> bool {
-        let list = self.get(name).unwrap_or_default();
-        list.split(',').any(|item| item.trim().eq_ignore_ascii_case(word))
+        let mut items = self.all(name).flat_map(|list| list.split(|byte| *byte == b','));
+        items.any(|item| item.trim_ascii().eq_ignore_ascii_case(word.as_bytes()))
     }
 }

@@ -1,11 +1,13 @@
 //! Answers: status, header fields and body, and how they are written.
 
 use fibers::fs::File;
-use std::io;
+use fibers::io::Deadline;
+use fibers::net::{self, TcpStream};
+use std::io::{self, Write};
 use std::ops::Range;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
-/// How much of a body is sent at a time, and how much of a file is in memory, in bytes.
+/// How much of a body is sent at a time, in bytes.
 const PART: usize = 64 << 10;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -113,53 +115,60 @@ impl Response {
     /// Sends head and body in parts; only the head if `method` wants no more. `sent` is told how much of the body has gone out.
     ///
     /// # Errors
-    /// Those of `send`; those of reading the file, also if it has become shorter. The client can tell then by the end of the
+    /// Those of the connection; those of reading the file, also if it has become shorter. The client can tell then by the end of the
     /// connection that something is missing.
-    pub(crate) fn send(&self, method: Method, goes_on: bool, send: Send<'_>, sent: &mut u64) -> io::Result<()> {
+    pub(crate) fn send(&self, method: Method, goes_on: bool, to: Client<'_>, sent: &mut u64) -> io::Result<()> {
         let head = self.head(goes_on);
         match &self.body {
-            Body::Bytes(bytes) if method == Method::Get => send_bytes(head, bytes, send, sent),
-            Body::File(file, part) if method == Method::Get => send_file(head, file, part.clone(), send, sent),
-            _ => send(&head),
+            Body::Bytes(bytes) if method == Method::Get => send_bytes(head, bytes, to, sent),
+            Body::File(file, part) if method == Method::Get => {
+                to.in_time().write_all(&head)?;
+                send_file(file, part.clone(), to, sent)
+            }
+            _ => to.in_time().write_all(&head),
         }
     }
 }
 
-/// What sends one part.
-type Send<'a> = &'a mut dyn FnMut(&[u8]) -> io::Result<()>;
+/// Whom an answer is sent to.
+#[derive(Clone, Copy)]
+pub(crate) struct Client<'a> {
+    pub(crate) stream: &'a TcpStream,
+    /// How long each part may take.
+    pub(crate) patience: Duration,
+}
+
+impl<'a> Client<'a> {
+    /// For the next part.
+    fn in_time(self) -> Deadline<'a, TcpStream> {
+        self.stream.with_deadline(Instant::now() + self.patience)
+    }
+}
 
 /// The head goes out together with the first part.
-fn send_bytes(head: Vec<u8>, body: &[u8], send: Send<'_>, sent: &mut u64) -> io::Result<()> {
+fn send_bytes(head: Vec<u8>, body: &[u8], to: Client<'_>, sent: &mut u64) -> io::Result<()> {
     let (first, rest) = body.split_at(body.len().min(PART));
-    send(&[&head, first].concat())?;
+    to.in_time().write_all(&[&head, first].concat())?;
     *sent = first.len() as u64;
     for part in rest.chunks(PART) {
-        send(part)?;
+        to.in_time().write_all(part)?;
         *sent += part.len() as u64;
     }
     Ok(())
 }
 
-/// The head goes out together with the first part.
-fn send_file(head: Vec<u8>, file: &File, mut rest: Range<u64>, send: Send<'_>, sent: &mut u64) -> io::Result<()> {
-    let mut bytes = head;
+/// From the memory of the system, which the parts do not leave.
+fn send_file(file: &File, mut rest: Range<u64>, to: Client<'_>, sent: &mut u64) -> io::Result<()> {
     while !rest.is_empty() {
-        let begin = bytes.len();
-        let wanted = (rest.end - rest.start).min(PART as u64);
-        bytes.resize(begin + wanted as usize, 0);
-        let count = file.read_at(&mut bytes[begin..], rest.start)?;
+        let part = rest.start..rest.end.min(rest.start + PART as u64);
+        let count = net::send_file(file, &to.in_time(), part)?;
         if count == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        send(&bytes[..begin + count])?;
-        bytes.clear();
-        rest.start += count as u64;
-        *sent += count as u64;
+        rest.start += count;
+        *sent += count;
     }
-    match bytes.is_empty() {
-        true => Ok(()),
-        false => send(&bytes), // the head alone, of a file that is empty
-    }
+    Ok(())
 }
 
 /// As HTTP writes it; `None` before 1970 and after 9999, which it cannot write.
