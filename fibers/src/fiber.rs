@@ -443,8 +443,8 @@ impl Builder {
         self
     }
 
-    /// Starts it on the workers in turns: for connections, and for fibers that compute rather than communicate. Another worker takes
-    /// it over only if its own has been busy for 100 ms without starting it.
+    /// Starts it on the workers in turns: for connections, and for fibers that compute rather than communicate. An idle
+    /// worker takes it over only if its own has been busy for 100 ms, with fibers waiting to start all the time.
     pub fn spread(mut self) -> Self {
         self.place = Place::Spread;
         self

@@ -238,7 +238,7 @@ fn set_size(fd: std::os::fd::BorrowedFd<'_>, option: SocketOption, bytes: usize)
 /// ```
 ///
 /// With `spread` the connections go to the workers in turns, also if all of them come at once. An idle worker takes some of another
-/// one only if that has been busy for 100 ms without starting them. `worker = n` decides it for good.
+/// one only if that has been busy for 100 ms, with fibers waiting to start all the time. `worker = n` decides it for good.
 pub struct TcpListener(Socket<std::net::TcpListener>);
 
 socket_type!(TcpListener, std::net::TcpListener, "std::net::TcpListener");
