@@ -111,6 +111,8 @@ pub fn stop_on_signal() -> io::Result<Cond> {
     let stop = Cond::new();
     go!(clone(stop); {
         signals.recv();
+        // Before anybody can notice the first one.
+        drop(signals);
         stop.signal();
     });
     Ok(stop)

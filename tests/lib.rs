@@ -6,6 +6,7 @@
 use fibers::{JoinHandle, Runtime};
 use std::any::Any;
 use std::fmt;
+use std::fs::File;
 use std::io::{self, Write};
 use std::panic::{self, AssertUnwindSafe};
 use std::process::{Command, Output, Stdio};
@@ -395,6 +396,17 @@ pub mod memory {
         let kib: usize = value.trim().trim_end_matches(" kB").parse().expect("a number");
         kib << 10
     }
+}
+
+/// An open file that holds this, and is gone when it is closed.
+pub fn unlinked_file(contents: &[u8]) -> File {
+    static COUNT: AtomicUsize = AtomicUsize::new(0);
+    let number = COUNT.fetch_add(1, Ordering::Relaxed);
+    let path = std::env::temp_dir().join(format!("fibers-test-{}-{number}", std::process::id()));
+    std::fs::write(&path, contents).unwrap();
+    let file = File::open(&path).unwrap();
+    std::fs::remove_file(path).unwrap();
+    file
 }
 
 /// Says, so that nobody misses it, that a test has not been made.

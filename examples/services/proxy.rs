@@ -308,7 +308,7 @@ impl<'a> Session<'a> {
 
 fn serve(options: Options) -> Result<(), Box<dyn Error>> {
     let listener = TcpListener::bind(&options.listen).map_err(|error| because(&options.listen, &error))?;
-    let stop = services::interrupted()?;
+    let stop = fibers_examples::stop_on_signal()?;
     let proxy = Arc::new(Proxy {
         tls: Arc::new(tls(&options.identity)?),
         upstream: options.upstream,
@@ -330,20 +330,5 @@ fn serve(options: Options) -> Result<(), Box<dyn Error>> {
 
 #[fibers::main]
 fn main() -> ExitCode {
-    let mut args = std::env::args().skip(1).peekable();
-    if args.next_if(|arg| arg == "-h" || arg == "--help").is_some() {
-        println!("{USAGE}");
-        return ExitCode::SUCCESS;
-    }
-    let Some(options) = options(args) else {
-        eprintln!("{USAGE}");
-        return ExitCode::from(2);
-    };
-    match serve(options) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("proxy: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    services::program("proxy", USAGE, options, serve)
 }

@@ -22,12 +22,13 @@ use fibers::signal::Signal;
 use fibers::sync::{Mutex, Semaphore};
 use fibers::time::Ticker;
 use fibers::{Cond, go, scope, select};
+use fibers_examples::stop_on_signal;
 use redis::Commands;
 use redis::streams::{
     StreamAutoClaimOptions, StreamAutoClaimReply, StreamClaimOptions, StreamId, StreamPendingCountReply, StreamPendingReply,
     StreamRangeReply, StreamReadOptions, StreamReadReply,
 };
-use services::{RedisConnection, interrupted, print};
+use services::{RedisConnection, print};
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::fmt::{Display, Write as _};
@@ -370,7 +371,7 @@ fn work(queue: &Queue, worker: &Worker, stop: &Cond) -> Result<()> {
 fn perform(queue: &Queue, task: Task) -> Result<()> {
     match task {
         Task::Add(commands) => print(&queue.add(&commands)?)?,
-        Task::Work(worker) => work(queue, &worker, &interrupted()?)?,
+        Task::Work(worker) => work(queue, &worker, &stop_on_signal()?)?,
         Task::Status => print(&queue.status()?)?,
         Task::Results => print(&queue.results()?)?,
     }
@@ -379,20 +380,5 @@ fn perform(queue: &Queue, task: Task) -> Result<()> {
 
 #[fibers::main]
 fn main() -> ExitCode {
-    let mut args = std::env::args().skip(1).peekable();
-    if args.next_if(|arg| arg == "-h" || arg == "--help").is_some() {
-        println!("{USAGE}");
-        return ExitCode::SUCCESS;
-    }
-    let Some((queue, task)) = arguments(args) else {
-        eprintln!("{USAGE}");
-        return ExitCode::from(2);
-    };
-    match perform(&queue, task) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("work_queue: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    services::program("work_queue", USAGE, arguments, |(queue, task)| perform(&queue, task))
 }

@@ -1,6 +1,6 @@
 //! Standard input and outputs, from the other end: pipes, files, sockets and terminals, and readers that are slow or gone.
 
-use fibers_tests::HANG;
+use fibers_tests::{HANG, unlinked_file};
 use std::fs::File;
 use std::io::{BufRead, BufReader, PipeReader, PipeWriter, Read, Write};
 use std::os::fd::{FromRawFd, OwnedFd};
@@ -90,22 +90,6 @@ impl Drop for Program {
     }
 }
 
-/// A file of the test's own, which is gone when it is closed.
-fn file(contents: &str) -> File {
-    use std::sync::atomic::{AtomicUsize, Ordering};
-    static COUNT: AtomicUsize = AtomicUsize::new(0);
-    let name = format!(
-        "fibers-stdio-{}-{}",
-        std::process::id(),
-        COUNT.fetch_add(1, Ordering::Relaxed)
-    );
-    let path = std::env::temp_dir().join(name);
-    std::fs::write(&path, contents).unwrap();
-    let file = File::open(&path).unwrap();
-    std::fs::remove_file(path).unwrap();
-    file
-}
-
 /// The two sides of a pseudoterminal, which echoes nothing.
 fn terminal() -> (File, OwnedFd) {
     let (mut master, mut slave) = (0, 0);
@@ -144,7 +128,11 @@ fn lines_from_whatever_the_input_is() {
             }
             drop(writer);
             assert_eq!(program.end(), SAID, "a pipe");
-            assert_eq!(Program::start(scenario, how, file(TEXT)).end(), SAID, "a file");
+            assert_eq!(
+                Program::start(scenario, how, unlinked_file(TEXT.as_bytes())).end(),
+                SAID,
+                "a file"
+            );
             assert_eq!(Program::start(scenario, how, Stdio::null()).end(), "end\n", "nothing");
             let (mut near, far) = UnixStream::pair().unwrap();
             let program = Program::start(scenario, how, OwnedFd::from(far));
@@ -160,7 +148,7 @@ fn a_file_on_a_disk_is_fetched_by_the_pool() {
     let text: String = (0..20_000).map(|i| format!("line {i}\n")).collect();
     let said: String = (0..20_000).map(|i| format!("<line {i}>\n")).collect();
     for workers in ["1", "2"] {
-        let said_now = Program::start("cold", (workers, "own"), file(&text)).end();
+        let said_now = Program::start("cold", (workers, "own"), unlinked_file(text.as_bytes())).end();
         assert!(said_now == format!("{said}end\n"));
     }
 }
@@ -194,7 +182,7 @@ fn a_line_that_is_no_text_is_an_error_and_the_next_one_is_none() {
 fn everything_at_once() {
     let text: String = (0..30_000).map(|i| format!("{i} ")).collect();
     for how in EVERYWHERE {
-        assert!(Program::start("bytes", how, file(&text)).end() == text);
+        assert!(Program::start("bytes", how, unlinked_file(text.as_bytes())).end() == text);
         let (mut writer, program) = Program::piped("bytes", how);
         let theirs = text.clone();
         let writing = std::thread::spawn(move || writer.write_all(theirs.as_bytes()));

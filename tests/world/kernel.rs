@@ -6,9 +6,8 @@ use fibers::fs::File;
 use fibers::io::{self, Deadline, Fd, Readable, Writable};
 use fibers::net::{Shutdown, TcpStream, UnixStream, send_file, send_file_op, splice};
 use fibers::{Op, op};
-use fibers_tests::{On, everywhere, on_workers};
+use fibers_tests::{On, everywhere, on_workers, unlinked_file};
 use std::io::{ErrorKind, Read, Write};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 fn pattern(len: usize) -> Vec<u8> {
@@ -17,17 +16,7 @@ fn pattern(len: usize) -> Vec<u8> {
 
 /// An open file, which is gone when it is closed.
 fn file(contents: &[u8]) -> File {
-    static COUNT: AtomicUsize = AtomicUsize::new(0);
-    let name = format!(
-        "fibers-kernel-{}-{}",
-        std::process::id(),
-        COUNT.fetch_add(1, Ordering::Relaxed)
-    );
-    let path = std::env::temp_dir().join(name);
-    std::fs::write(&path, contents).unwrap();
-    let file = File::open(&path).unwrap();
-    std::fs::remove_file(path).unwrap();
-    file
+    unlinked_file(contents).into()
 }
 
 fn all_of(mut source: impl Read) -> Vec<u8> {
